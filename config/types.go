@@ -1,0 +1,172 @@
+package config
+
+import "time"
+
+// The types of this file are the schema of the config file: the tags are the single source for decoding (yaml), defaults
+// (default), the JSON Schema and the reference (doc, enum), and for what this version does not do yet (later: the key is
+// known and refused with that text, unless it holds its default).
+
+// Duration is a span of time, written 250ms, 5s, 1m or 24h.
+type Duration = time.Duration
+
+// Size is a number of bytes, written 512, 16KiB, 10MiB or 1GiB.
+type Size int64
+
+// Percent is a share from 0 to 1, written 20%.
+type Percent float64
+
+// Secret is a string that is never printed: it marshals as "[redacted]". In the file it is the value itself, ${VAR}, or
+// file:/path.
+type Secret string
+
+// Config is one whole configuration, defaulted and validated. It is immutable once loaded.
+type Config struct {
+	Node            Node        `yaml:"node" doc:"who this gateway is"`
+	Admin           Admin       `yaml:"admin" doc:"API, metrics, health"`
+	Listeners       []Listener  `yaml:"listeners" doc:"addresses that take requests"`
+	TrustedProxies  []string    `yaml:"trusted_proxies" doc:"CIDRs whose X-Forwarded-For, Forwarded and PROXY header are believed; default nobody"`
+	TLS             TLS         `yaml:"tls" doc:"certificates and client authentication for listeners with tls: true"`
+	Dimensions      []Dimension `yaml:"dimensions" doc:"who is asking: names usable in policies, hash_on and header templates"`
+	JWT             JWT         `yaml:"jwt" doc:"tokens that jwt: dimensions read" later:"jwt dimensions are not available in this version"`
+	Pools           []Pool      `yaml:"pools" doc:"sets of endpoints that answer requests"`
+	Routes          []Route     `yaml:"routes" doc:"which request goes where; the first match in file order wins"`
+	Policies        []Policy    `yaml:"policies" doc:"limits"`
+	Backpressure    any         `yaml:"backpressure" doc:"queues, shedding, adaptive concurrency" later:"backpressure is not available in this version"`
+	Shaping         any         `yaml:"shaping" doc:"bandwidth per flow" later:"shaping is not available in this version"`
+	Cache           any         `yaml:"cache" doc:"response cache" later:"the cache is not available in this version"`
+	Cluster         any         `yaml:"cluster" doc:"one limit for several gateways" later:"clustering is not available in this version; policies are scope: local"`
+	Redis           any         `yaml:"redis" doc:"store of strict policies" later:"redis is not available in this version; policies are scope: local"`
+	Telemetry       Telemetry   `yaml:"telemetry" doc:"logs and traces"`
+	Headers         Headers     `yaml:"headers" doc:"what clients are told about limits"`
+	ShutdownTimeout Duration    `yaml:"shutdown_timeout" default:"30s" doc:"how long SIGTERM waits for requests in flight"`
+}
+
+// Node names this gateway.
+type Node struct {
+	Name    string `yaml:"name" doc:"default: the host name"`
+	Zone    string `yaml:"zone" doc:"endpoints in the same zone are preferred"`
+	DataDir string `yaml:"data_dir" default:"./data" doc:"what must outlive a restart (ACME certificates); \"\" keeps nothing on disk"`
+}
+
+// Admin is the operator's listener.
+type Admin struct {
+	Address  string  `yaml:"address" default:"127.0.0.1:8080" doc:"API, /metrics, /livez, /readyz. Off loopback: tokens are required, and tls or insecure"`
+	Tokens   []Token `yaml:"tokens" doc:"bearer tokens; none needed on loopback"`
+	Cert     string  `yaml:"cert" doc:"PEM file; with key: the admin address speaks TLS"`
+	Key      string  `yaml:"key" doc:"PEM file"`
+	Insecure bool    `yaml:"insecure" doc:"true allows tokens in clear text off loopback"`
+}
+
+// Token lets its bearer use the admin API.
+type Token struct {
+	Name  string `yaml:"name" doc:"who, for the audit log"`
+	Token Secret `yaml:"token" doc:"at least 16 characters"`
+	Role  string `yaml:"role" default:"viewer" enum:"admin,viewer" doc:"viewer may only read"`
+}
+
+// Listener is an address that takes requests.
+type Listener struct {
+	Name          string         `yaml:"name" doc:"unique"`
+	Address       string         `yaml:"address" doc:"host:port, [::1]:port or :port"`
+	TLS           bool           `yaml:"tls" doc:"true: certificates from tls: by SNI"`
+	HTTP2         bool           `yaml:"http2" later:"HTTP/2 is not available in this version" doc:"HTTP/2 by ALPN or prior knowledge"`
+	HTTP3         bool           `yaml:"http3" later:"HTTP/3 is not available in this version" doc:"HTTP/3"`
+	ProxyProtocol bool           `yaml:"proxy_protocol" doc:"PROXY protocol v1 and v2, required from trusted_proxies and refused from others"`
+	RedirectHTTPS bool           `yaml:"redirect_https" doc:"answer every request 308 to https:// (ACME challenges are still answered)"`
+	Limits        ListenerLimits `yaml:"limits" doc:"what one client may take"`
+}
+
+// ListenerLimits bounds what connections of a listener may take.
+type ListenerLimits struct {
+	Connections      int      `yaml:"connections" default:"50000" doc:"open at once; more are closed at accept"`
+	ConnectionsPerIP int      `yaml:"connections_per_ip" default:"1024" doc:"open at once per address (IPv6: per prefix)"`
+	IPv6Prefix       int      `yaml:"ipv6_prefix" default:"64" doc:"bits of an IPv6 address that count as one client"`
+	HeaderBytes      Size     `yaml:"header_bytes" default:"16KiB" doc:"request line and header fields; more is 431"`
+	Headers          int      `yaml:"headers" default:"100" doc:"header fields; more is 431"`
+	HeaderTimeout    Duration `yaml:"header_timeout" default:"5s" doc:"from the first byte of a request (or of a handshake) to the end of its header"`
+	IdleTimeout      Duration `yaml:"idle_timeout" default:"60s" doc:"between requests"`
+	Body             Size     `yaml:"body" default:"10MiB" doc:"request body; more is 413; 0 is unlimited"`
+	BodyMinRate      Size     `yaml:"body_min_rate" default:"1KiB" doc:"bytes per second, either way, below which a connection is closed after 5 s of grace; 0 is no minimum"`
+	Streams          int      `yaml:"streams" default:"100" later:"HTTP/2 is not available in this version" doc:"concurrent HTTP/2 streams per connection"`
+}
+
+// TLS is what listeners with tls: true present.
+type TLS struct {
+	MinVersion   string        `yaml:"min_version" default:"1.2" enum:"1.2,1.3" doc:"lowest TLS version"`
+	Certificates []Certificate `yaml:"certificates" doc:"names come from the certificate; changed files are picked up"`
+	ACME         ACME          `yaml:"acme" doc:"certificates from an ACME authority, HTTP-01 and TLS-ALPN-01"`
+	ClientAuth   ClientAuth    `yaml:"client_auth" doc:"certificates of clients"`
+}
+
+// Certificate is a pair of PEM files.
+type Certificate struct {
+	Cert string `yaml:"cert" doc:"PEM file: certificate and chain"`
+	Key  string `yaml:"key" doc:"PEM file: private key"`
+}
+
+// ACME obtains certificates for Domains.
+type ACME struct {
+	Enabled   bool     `yaml:"enabled" doc:"accepts the authority's terms of service"`
+	Email     string   `yaml:"email" doc:"contact at the authority"`
+	Domains   []string `yaml:"domains" doc:"exact host names"`
+	Directory string   `yaml:"directory" doc:"directory URL; default Let's Encrypt"`
+	CAFile    string   `yaml:"ca_file" doc:"PEM file of roots trusted for the directory; default the system's"`
+	Storage   string   `yaml:"storage" default:"dir" enum:"dir" doc:"dir: node.data_dir/acme"`
+}
+
+// ClientAuth is how clients prove themselves.
+type ClientAuth struct {
+	Mode string `yaml:"mode" default:"none" enum:"none,request,require" doc:"request: verified if given; require: refused without"`
+	CA   string `yaml:"ca" doc:"PEM file of roots that sign client certificates"`
+}
+
+// Dimension is a named property of a request.
+type Dimension struct {
+	Name    string `yaml:"name" doc:"unique; letters, digits, _"`
+	From    string `yaml:"from" doc:"client_ip | header:N | cookie:N | query:N | cert:cn | host | path | method | route | expr: CEL"`
+	Default string `yaml:"default" doc:"value when the request has none; without it the dimension is absent"`
+	Secret  bool   `yaml:"secret" doc:"never logged in clear"`
+}
+
+// JWT is where tokens come from and what signs them.
+type JWT struct {
+	Header   string `yaml:"header" default:"authorization"`
+	JWKSFile string `yaml:"jwks_file"`
+	JWKSURL  string `yaml:"jwks_url"`
+	Secret   Secret `yaml:"secret"`
+	Issuer   string `yaml:"issuer"`
+	Audience string `yaml:"audience"`
+}
+
+// Headers is what clients are told about limits.
+type Headers struct {
+	RateLimit string `yaml:"ratelimit" default:"draft10" enum:"draft10,off" doc:"RateLimit and RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-10"`
+	Legacy    bool   `yaml:"legacy" doc:"X-RateLimit-Limit, -Remaining and -Reset as well"`
+	Reason    bool   `yaml:"reason" default:"true" doc:"Weir-Reason on refusals"`
+}
+
+// Telemetry is where a gateway tells what it does.
+type Telemetry struct {
+	AccessLog AccessLog `yaml:"access_log" doc:"a line per request"`
+	Log       Log       `yaml:"log" doc:"the gateway's own log, on stderr"`
+	Tracing   Tracing   `yaml:"tracing" doc:"export of spans (trace context is passed on in any case)" later:"span export is not available in this version; traceparent is passed on and logged"`
+}
+
+// AccessLog is the log of requests.
+type AccessLog struct {
+	Output string  `yaml:"output" default:"stdout" doc:"stdout | stderr | off | a file's path"`
+	Format string  `yaml:"format" default:"json" enum:"json" doc:"one JSON object a line"`
+	Sample Percent `yaml:"sample" default:"100%" doc:"share of requests written; refusals and 5xx are always written"`
+}
+
+// Log is the log of the gateway itself.
+type Log struct {
+	Level  string `yaml:"level" default:"info" enum:"debug,info,warn,error"`
+	Format string `yaml:"format" default:"text" enum:"text,json"`
+}
+
+// Tracing exports spans.
+type Tracing struct {
+	OTLP   string  `yaml:"otlp"`
+	Sample Percent `yaml:"sample" default:"1%"`
+}

@@ -1,0 +1,158 @@
+package telemetry
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// collector reads a hub when it is scraped.
+type collector struct{ hub *Hub }
+
+// descs lists every metric made by desc, for Describe.
+var descs []*prometheus.Desc
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	d := prometheus.NewDesc("weir_"+name, help, labels, nil)
+	descs = append(descs, d)
+	return d
+}
+
+var (
+	httpRequests = desc("http_requests_total", "Requests finished, by the class of the status answered; none: the client left first.", "route", "method", "code")
+	httpDuration = desc("http_request_duration_seconds", "Time from a request's header to the last byte of its response.", "route")
+	httpIn       = desc("http_request_bytes_total", "Bytes of request bodies received.", "route")
+	httpOut      = desc("http_response_bytes_total", "Bytes of response bodies sent.", "route")
+	refusals     = desc("refusals_total", "Requests that the gateway refused itself.", "reason")
+	panics       = desc("panics_total", "Requests that ended in a panic.")
+
+	upstreamRequests = desc("upstream_requests_total", "Attempts at an endpoint, by the class of the status it answered; none: no answer.", "pool", "endpoint", "code")
+	upstreamDuration = desc("upstream_duration_seconds", "Time from an attempt's start to its response's header, or to its failure.", "pool")
+	upstreamRetries  = desc("upstream_retries_total", "Attempts after the first of a request.", "pool")
+
+	limiterDecisions = desc("limiter_decisions_total", "What a policy decided; in shadow mode a refusal is counted and not carried out.", "policy", "decision", "mode")
+
+	connections         = desc("connections", "Client connections open.", "listener")
+	connectionsAccepted = desc("connections_accepted_total", "Client connections accepted and kept.", "listener")
+	connectionsRefused  = desc("connections_refused_total", "Client connections closed at accept.", "listener", "reason")
+	certificateExpiry   = desc("tls_certificate_expiry_seconds", "Unix time at which a certificate ends.", "certificate")
+	configInfo          = desc("config_info", "Always 1; the hash is that of the configuration in force.", "hash")
+	reloadSuccess       = desc("config_reload_success", "Whether the last reload succeeded: 1 or 0.")
+	reloadTime          = desc("config_reload_timestamp_seconds", "Unix time of the last reload tried.")
+	accessLogDropped    = desc("access_log_dropped_total", "Access log lines lost because the output could not keep up or failed.")
+)
+
+// Describe is part of prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range descs {
+		ch <- d
+	}
+}
+
+// Collect is part of prometheus.Collector. It takes no lock while it sends.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	s := sink{ch}
+	s.routes(c.hub)
+	s.pools(c.hub)
+	s.limits(c.hub)
+	if src := c.hub.sources.Load(); src != nil {
+		s.sources(src)
+	}
+}
+
+func (s sink) routes(h *Hub) {
+	for name, r := range h.routes.entries() {
+		for m := range r.requests {
+			for code := range r.requests[m] {
+				if n := r.requests[m][code].Load(); n > 0 {
+					s.counter(httpRequests, n, name, Method(m).String(), classNames[code])
+				}
+			}
+		}
+		if s.histogram(httpDuration, &r.duration, name) {
+			s.counter(httpIn, r.in.Value(), name)
+			s.counter(httpOut, r.out.Value(), name)
+		}
+	}
+	for reason, n := range h.refusals.entries() {
+		s.counter(refusals, n.Value(), reason)
+	}
+	s.counter(panics, h.panics.Value())
+}
+
+func (s sink) pools(h *Hub) {
+	for name, p := range h.pools.entries() {
+		for endpoint, e := range p.endpoints.entries() {
+			for code := range e.requests {
+				if n := e.requests[code].Load(); n > 0 {
+					s.counter(upstreamRequests, n, name, endpoint, classNames[code])
+				}
+			}
+		}
+		s.histogram(upstreamDuration, &p.duration, name)
+		s.counter(upstreamRetries, p.retries.Value(), name)
+	}
+}
+
+func (s sink) limits(h *Hub) {
+	for k, p := range h.policies.entries() {
+		s.counter(limiterDecisions, p.allowed.Value(), k.name, "allowed", k.mode)
+		s.counter(limiterDecisions, p.refused.Value(), k.name, "refused", k.mode)
+	}
+}
+
+// sink makes metrics of readings and sends them.
+type sink struct{ ch chan<- prometheus.Metric }
+
+func (s sink) send(d *prometheus.Desc, m prometheus.Metric, err error) {
+	if err != nil {
+		m = prometheus.NewInvalidMetric(d, err)
+	}
+	s.ch <- m
+}
+
+func (s sink) counter(d *prometheus.Desc, n uint64, labels ...string) {
+	m, err := prometheus.NewConstMetric(d, prometheus.CounterValue, float64(n), clean(labels)...)
+	s.send(d, m, err)
+}
+
+func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, v, clean(labels)...)
+	s.send(d, m, err)
+}
+
+// histogram sends h and reports whether there was anything to send.
+func (s sink) histogram(d *prometheus.Desc, h *histogram, labels ...string) bool {
+	r, ok := h.read()
+	if ok {
+		m, err := prometheus.NewConstHistogram(d, r.count, r.seconds, r.upTo, clean(labels)...)
+		s.send(d, m, err)
+	}
+	return ok
+}
+
+// ask calls a source; a panic of it becomes an error of the metric d.
+func (s sink) ask(d *prometheus.Desc, source func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.send(d, nil, fmt.Errorf("source panicked: %v", p))
+		}
+	}()
+	source()
+}
+
+// clean makes labels valid UTF-8, which Prometheus insists on.
+func clean(labels []string) []string {
+	for i, l := range labels {
+		labels[i] = strings.ToValidUTF8(l, "\uFFFD")
+	}
+	return labels
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,35 @@
+package telemetry
+
+import "time"
+
+// Sources are asked at every scrape, from a goroutine of the scrape; each may be nil. They must be safe for concurrent
+// use and quick. One that panics costs its own metrics, not the process.
+type Sources struct {
+	Connections      func() []ListenerStats
+	Certificates     func() []CertExpiry
+	Config           func() ConfigInfo
+	AccessLogDropped func() uint64
+}
+
+// ListenerStats is what a listener counts. Refused holds the connections closed at accept, by reason; the reasons must
+// come from a fixed list.
+type ListenerStats struct {
+	Name     string
+	Open     int64
+	Accepted uint64
+	Refused  map[string]uint64
+}
+
+// CertExpiry is when a certificate ends. Name tells it from the others: a file or a host name.
+type CertExpiry struct {
+	Name     string
+	NotAfter time.Time
+}
+
+// ConfigInfo is the configuration in force. ReloadedAt is when the last reload was tried, or when the process started;
+// ReloadOK says whether it succeeded.
+type ConfigInfo struct {
+	Hash       string
+	ReloadOK   bool
+	ReloadedAt time.Time
+}

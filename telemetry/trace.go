@@ -1,0 +1,90 @@
+package telemetry
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+)
+
+// traceparentLen is the length of a version 00 traceparent: version, trace, parent and flags in hex, with dashes.
+const traceparentLen = 2 + 1 + 32 + 1 + 16 + 1 + 2
+
+// ParseTraceparent reads a traceparent header (W3C Trace Context, level 1, section 3.2). ok is false, and the rest zero,
+// for anything the recommendation calls invalid: upper-case hex, version ff, an all-zero id, a version 00 that is not exactly 55
+// bytes. Of a later version the first 55 bytes are read, if a dash follows them. It does not allocate.
+func ParseTraceparent(s string) (traceID [16]byte, parent [8]byte, flags byte, ok bool) {
+	if len(s) < traceparentLen || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+		return
+	}
+	var version, f [1]byte
+	var t [16]byte
+	var p [8]byte
+	if !lowerHex(version[:], s[:2]) || !lowerHex(t[:], s[3:35]) || !lowerHex(p[:], s[36:52]) || !lowerHex(f[:], s[53:55]) {
+		return
+	}
+	switch {
+	case version[0] == 0xff, t == [16]byte{}, p == [8]byte{}:
+		return
+	case len(s) == traceparentLen:
+	case version[0] == 0 || s[traceparentLen] != '-':
+		return
+	}
+	return t, p, f[0], true
+}
+
+// lowerHex decodes s, twice as long as dst, and reports whether it is lower-case hex.
+func lowerHex(dst []byte, s string) bool {
+	for i := range dst {
+		hi, lo := nibble(s[2*i]), nibble(s[2*i+1])
+		if hi|lo > 0xf {
+			return false
+		}
+		dst[i] = hi<<4 | lo
+	}
+	return true
+}
+
+func nibble(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xff
+}
+
+// AppendTraceparent appends a version 00 traceparent to dst and returns it.
+func AppendTraceparent(dst []byte, traceID [16]byte, parent [8]byte, flags byte) []byte {
+	dst = append(dst, "00-"...)
+	dst = hex.AppendEncode(dst, traceID[:])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, parent[:])
+	dst = append(dst, '-')
+	return hex.AppendEncode(dst, []byte{flags})
+}
+
+// NewTraceID returns a random id that is not zero. Like NewSpanID and AppendRequestID it draws from ChaCha8, seeded by
+// the system, one generator per thread: lock-free, about 10 ns, and not to be guessed from other ids.
+func NewTraceID() (id [16]byte) {
+	for id == [16]byte{} {
+		binary.BigEndian.PutUint64(id[:8], rand.Uint64())
+		binary.BigEndian.PutUint64(id[8:], rand.Uint64())
+	}
+	return id
+}
+
+// NewSpanID returns a random id that is not zero.
+func NewSpanID() (id [8]byte) {
+	for id == [8]byte{} {
+		binary.BigEndian.PutUint64(id[:], rand.Uint64())
+	}
+	return id
+}
+
+// AppendRequestID appends a new request id, 32 lower-case hex digits (128 random bits), to dst and returns it. It reads
+// no clock and does not allocate if dst has room.
+func AppendRequestID(dst []byte) []byte {
+	id := NewTraceID()
+	return hex.AppendEncode(dst, id[:])
+}

@@ -1,0 +1,399 @@
+package http1
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// Limits bounds a head.
+type Limits struct {
+	Bytes  int // of the whole head
+	Fields int
+}
+
+// Head is the head of one message: start line, fields, and what they say about framing. It is filled by ParseRequest or
+// ParseResponse and points into Buf, the caller's read buffer, which must hold still as long as views are in use.
+// The zero value is ready; Reset makes it so again. Not safe for concurrent use.
+type Head struct {
+	Buf    []byte // whole head, from the start line to the empty line
+	Fields []Field
+
+	Minor  uint8 // HTTP/1.Minor
+	Status int   // response
+	method span  // request
+	target span  // request
+	reason span  // response
+
+	Length     int64 // Content-Length, or -1
+	Chunked    bool
+	Close      bool // Connection: close
+	KeepAlive  bool // Connection: keep-alive
+	UpgradeOpt bool // Connection: upgrade
+	first      [knowns]uint16
+	hopped     bool // a Connection field names fields
+
+	pos, scan int // resume: start of the next line, end of what was searched for its end
+	lines     int // lines parsed, the start line included
+	blank     bool
+}
+
+type span struct{ off, len uint32 }
+
+// Reset forgets everything but the memory of Fields.
+func (h *Head) Reset() {
+	f := h.Fields[:0]
+	*h = Head{Fields: f, Length: -1}
+}
+
+// ParseRequest parses a request head at the start of buf and returns its length in bytes, or 0 if more bytes are needed;
+// then the caller calls again with the same bytes and more behind them (the buffer may have moved). After a fault the
+// connection is of no use. Reset comes first.
+func (h *Head) ParseRequest(buf []byte, lim Limits) (int, Fault) { return h.parse(buf, lim, true) }
+
+// ParseResponse is ParseRequest for a response head.
+func (h *Head) ParseResponse(buf []byte, lim Limits) (int, Fault) { return h.parse(buf, lim, false) }
+
+func (h *Head) parse(buf []byte, lim Limits, request bool) (int, Fault) {
+	h.Buf = buf
+	for {
+		i := bytes.IndexByte(buf[h.scan:], '\n')
+		if i < 0 {
+			h.scan = len(buf)
+			if len(buf) >= lim.Bytes {
+				return 0, h.oversize(request)
+			}
+			return 0, None
+		}
+		end := h.scan + i
+		if end >= lim.Bytes {
+			return 0, h.oversize(request)
+		}
+		if end == h.pos || buf[end-1] != '\r' {
+			return 0, BareLF
+		}
+		line := buf[h.pos : end-1]
+		start := h.pos
+		h.pos, h.scan = end+1, end+1
+		switch {
+		case h.lines == 0:
+			if len(line) == 0 { // RFC 9112, section 2.2: one empty line before a request is let pass
+				if !request || h.blank {
+					return 0, BadLine
+				}
+				h.blank = true
+				continue
+			}
+			var f Fault
+			if request {
+				f = h.requestLine(line, start)
+			} else {
+				f = h.statusLine(line, start)
+			}
+			if f != None {
+				return 0, f
+			}
+		case len(line) == 0:
+			h.Buf = buf[:h.pos:h.pos]
+			if h.hopped {
+				if f := h.markNamed(); f != None {
+					return 0, f
+				}
+			}
+			if f := h.framing(request); f != None {
+				return 0, f
+			}
+			return h.pos, None
+		default:
+			if len(h.Fields) >= lim.Fields {
+				return 0, TooManyFields
+			}
+			if f := h.field(line, start); f != None {
+				return 0, f
+			}
+		}
+		h.lines++
+	}
+}
+
+func (h *Head) oversize(request bool) Fault {
+	if request && h.lines == 0 {
+		return TargetTooLong
+	}
+	return HeadTooLarge
+}
+
+func (h *Head) requestLine(line []byte, at int) Fault {
+	i := bytes.IndexByte(line, ' ')
+	if i <= 0 {
+		return BadLine
+	}
+	if !allOf(line[:i], isToken) {
+		return BadMethod
+	}
+	rest := line[i+1:]
+	j := bytes.IndexByte(rest, ' ')
+	if j <= 0 {
+		return BadLine
+	}
+	if !allOf(rest[:j], isTarget) {
+		return BadTarget
+	}
+	minor, ok := version(rest[j+1:])
+	if !ok {
+		return BadVersion
+	}
+	h.Minor = minor
+	h.method = span{uint32(at), uint32(i)}
+	h.target = span{uint32(at + i + 1), uint32(j)}
+	return None
+}
+
+func (h *Head) statusLine(line []byte, at int) Fault {
+	if len(line) < 12 || line[8] != ' ' {
+		return BadStatus
+	}
+	minor, ok := version(line[:8])
+	if !ok {
+		return BadVersion
+	}
+	h.Minor = minor
+	code := 0
+	for _, c := range line[9:12] {
+		if c < '0' || c > '9' {
+			return BadStatus
+		}
+		code = code*10 + int(c-'0')
+	}
+	if code < 100 || code > 599 {
+		return BadStatus
+	}
+	h.Status = code
+	if len(line) > 12 {
+		if line[12] != ' ' || !cleanValue(line[13:]) {
+			return BadStatus
+		}
+		h.reason = span{uint32(at + 13), uint32(len(line) - 13)}
+	}
+	return None
+}
+
+func version(b []byte) (minor uint8, ok bool) {
+	if len(b) != 8 || string(b[:7]) != "HTTP/1." || b[7] != '0' && b[7] != '1' {
+		return 0, false
+	}
+	return b[7] - '0', true
+}
+
+func (h *Head) field(line []byte, at int) Fault {
+	if line[0] == ' ' || line[0] == '\t' {
+		return Folded
+	}
+	n, under := 0, false
+	for n < len(line) && class[line[n]]&isToken != 0 {
+		under = under || line[n] == '_'
+		n++
+	}
+	if n == 0 || n == len(line) || line[n] != ':' || n > 1<<15 {
+		return BadName
+	}
+	v, end := n+1, len(line)
+	for v < end && (line[v] == ' ' || line[v] == '\t') {
+		v++
+	}
+	for end > v && (line[end-1] == ' ' || line[end-1] == '\t') {
+		end--
+	}
+	value := line[v:end]
+	if !cleanValue(value) {
+		if bytes.IndexByte(value, '\r') >= 0 {
+			return BareCR
+		}
+		return BadValue
+	}
+	k := known(line[:n])
+	f := Field{name: uint32(at), nameLen: uint16(n), value: uint32(at + v), valueLen: uint32(end - v), Known: k, Hop: k.HopByHop(), Underscore: under}
+	h.Fields = append(h.Fields, f)
+	if k != Other {
+		return h.note(k, value)
+	}
+	return None
+}
+
+// note takes in what a known field says. Repeats that could be read two ways are faults.
+func (h *Head) note(k Known, value []byte) Fault {
+	again := h.first[k] != 0
+	if !again {
+		h.first[k] = uint16(len(h.Fields))
+	}
+	switch k {
+	case Host:
+		if again {
+			return BadHost
+		}
+	case ContentLength:
+		if again || len(value) == 0 || len(value) > 18 {
+			return BadLength
+		}
+		n := int64(0)
+		for _, c := range value {
+			if c < '0' || c > '9' {
+				return BadLength
+			}
+			n = n*10 + int64(c-'0')
+		}
+		h.Length = n
+	case TransferEncoding:
+		if again || !EqualFold(value, "chunked") {
+			return BadCoding
+		}
+		h.Chunked = true
+	case Connection:
+		return h.connection(value)
+	}
+	return None
+}
+
+func (h *Head) connection(value []byte) Fault {
+	for opt := range tokens(value) {
+		switch {
+		case !allOf(opt, isToken):
+			return BadConnection
+		case EqualFold(opt, "close"):
+			h.Close = true
+		case EqualFold(opt, "keep-alive"):
+			h.KeepAlive = true
+		case EqualFold(opt, "upgrade"):
+			h.UpgradeOpt = true
+		default:
+			h.hopped = true
+		}
+	}
+	return None
+}
+
+// markNamed marks the fields that Connection names as hop-by-hop, but never those that frame or address the message.
+func (h *Head) markNamed() Fault {
+	for i := range h.Fields {
+		if h.Fields[i].Known != Connection {
+			continue
+		}
+		for opt := range tokens(h.Value(i)) {
+			for j := range h.Fields {
+				f := &h.Fields[j]
+				if f.Known == Host || f.Known == ContentLength {
+					continue
+				}
+				if int(f.nameLen) == len(opt) && bytes.EqualFold(h.Name(j), opt) {
+					f.Hop = true
+				}
+			}
+		}
+	}
+	return None
+}
+
+func (h *Head) framing(request bool) Fault {
+	if h.Chunked {
+		if h.Length >= 0 {
+			return LengthAndCoding
+		}
+		if h.Minor == 0 {
+			return CodingIn10
+		}
+	}
+	if request && h.first[Host] == 0 && h.Minor == 1 {
+		return BadHost
+	}
+	return None
+}
+
+// tokens yields the non-empty elements of a comma-separated list, without the space around them.
+func tokens(list []byte) func(func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		for len(list) > 0 {
+			var t []byte
+			if i := bytes.IndexByte(list, ','); i >= 0 {
+				t, list = list[:i], list[i+1:]
+			} else {
+				t, list = list, nil
+			}
+			t = bytes.Trim(t, " \t")
+			if len(t) > 0 && !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// Method returns the request's method.
+func (h *Head) Method() []byte { return h.view(h.method) }
+
+// Target returns the request target as it came.
+func (h *Head) Target() []byte { return h.view(h.target) }
+
+// Reason returns the response's reason phrase.
+func (h *Head) Reason() []byte { return h.view(h.reason) }
+
+// Name returns the name of field i as it came.
+func (h *Head) Name(i int) []byte {
+	f := &h.Fields[i]
+	return h.Buf[f.name : f.name+uint32(f.nameLen)]
+}
+
+// Value returns the value of field i, without the space around it.
+func (h *Head) Value(i int) []byte {
+	f := &h.Fields[i]
+	return h.Buf[f.value : f.value+f.valueLen]
+}
+
+// First returns the index of the first field k, or -1.
+func (h *Head) First(k Known) int { return int(h.first[k]) - 1 }
+
+// Get returns the value of the first field k, and whether there is one.
+func (h *Head) Get(k Known) ([]byte, bool) {
+	if i := h.First(k); i >= 0 {
+		return h.Value(i), true
+	}
+	return nil, false
+}
+
+// Lookup returns the value of the first field of that lower-case name.
+func (h *Head) Lookup(name string) ([]byte, bool) {
+	for i := range h.Fields {
+		if int(h.Fields[i].nameLen) == len(name) && EqualFold(h.Name(i), name) {
+			return h.Value(i), true
+		}
+	}
+	return nil, false
+}
+
+func (h *Head) view(s span) []byte { return h.Buf[s.off : s.off+s.len] }
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// cleanValue reports whether b has no control byte but tab. Bytes from 0x80 up (obs-text) are let pass.
+func cleanValue(b []byte) bool {
+	for len(b) >= 8 {
+		v := binary.LittleEndian.Uint64(b)
+		low := (v - ones*0x20) & ^v & highs // some byte is below 0x20
+		x := v ^ ones*0x7f
+		del := (x - ones) & ^x & highs // some byte is 0x7f
+		if low|del != 0 && !cleanSlow(b[:8]) {
+			return false
+		}
+		b = b[8:]
+	}
+	return cleanSlow(b)
+}
+
+func cleanSlow(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}

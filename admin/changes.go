@@ -1,0 +1,84 @@
+package admin
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+)
+
+// steer returns the call that changes an endpoint's state by change.
+func (s *Server) steer(action string, change func(pool, endpoint string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !readNothing(w, r) {
+			return
+		}
+		pool, endpoint := r.PathValue("pool"), r.PathValue("address")
+		err := change(pool, endpoint)
+		s.audit(r, err, action, "pool", pool, "endpoint", endpoint)
+		if err != nil {
+			answerError(w, err)
+			return
+		}
+		answerJSON(w, map[string]string{"pool": pool, "endpoint": endpoint, "done": action})
+	}
+}
+
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	if !readNothing(w, r) {
+		return
+	}
+	v, err := s.controller.Reload(who(r).name)
+	s.audit(r, err, "reload")
+	if err != nil {
+		answerError(w, err)
+		return
+	}
+	answerJSON(w, v)
+}
+
+// validate checks the config file in the body. Two at once are enough: each may be 16 MiB and what that decodes to.
+func (s *Server) validate(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.validating <- struct{}{}:
+		defer func() { <-s.validating }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		answerProblem(w, problem{Status: http.StatusServiceUnavailable, Detail: "Two files are being validated already."})
+		return
+	}
+	body, ok := read(w, r, maxYAML, "application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
+	if !ok {
+		return
+	}
+	name := r.URL.Query().Get("name")
+	if name == "" {
+		name = "config.yaml"
+	}
+	if err := s.controller.Validate(name, body); err != nil {
+		p := problemOf(err)
+		p.Status = http.StatusUnprocessableEntity
+		answerProblem(w, p)
+		return
+	}
+	answerJSON(w, map[string]bool{"valid": true})
+}
+
+// audit logs a change: who, what, from where, and what became of it.
+func (s *Server) audit(r *http.Request, err error, action string, details ...any) {
+	level, result := slog.LevelInfo, "done"
+	if err != nil {
+		level, result = slog.LevelWarn, err.Error()
+	}
+	log := s.settings.Load().log.With("who", who(r).name, "from", r.RemoteAddr, "action", action)
+	log.With(details...).Log(r.Context(), level, "admin change", "result", result)
+}
+
+func answerError(w http.ResponseWriter, err error) { answerProblem(w, problemOf(err)) }
+
+// problemOf returns err as a client sees it: 404 for ErrNotFound, 422 for faults of a config file, else 500.
+func problemOf(err error) problem {
+	if errors.Is(err, ErrNotFound) {
+		return problem{Status: http.StatusNotFound, Detail: err.Error()}
+	}
+	return problem{Status: http.StatusInternalServerError, Detail: err.Error()}
+}

@@ -1,0 +1,91 @@
+package admin
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"weir/config"
+)
+
+// Controller is the gateway as the API sees it. Its methods are called from many goroutines. What they return as any is
+// marshalled as JSON and shown, so it must hold no secret in clear.
+type Controller interface {
+	Routes() any
+	Pools() any
+	Config() any
+	// Ready reports whether the gateway takes requests and, if not, why.
+	Ready() (ok bool, why string)
+	// Explain says what would become of a request, without effects. An error is the request's fault (400).
+	Explain(ExplainRequest) (any, error)
+	// Drain takes an endpoint out, gently; Undrain takes it back. An unknown pool or endpoint is an error that wraps
+	// ErrNotFound and names those that are known.
+	Drain(pool, endpoint string) error
+	Undrain(pool, endpoint string) error
+	// Validate checks a config file's text; name stands for the file in messages. Faults of the text are config.Faults.
+	Validate(name string, body []byte) error
+	// Reload loads the config file again on behalf of who. After an error the old configuration is in force.
+	Reload(who string) (any, error)
+}
+
+// ErrNotFound says that nothing has the name given.
+var ErrNotFound = errors.New("not found")
+
+// Options configure a Server. All fields may change while it serves.
+type Options struct {
+	Tokens  []config.Token // none: everybody on loopback is an admin
+	Log     *slog.Logger   // nil: nothing is logged
+	Metrics http.Handler   // answers /metrics; nil: 404
+	Version string         // of this program
+}
+
+// Server answers the admin API. Safe for concurrent use.
+type Server struct {
+	controller Controller
+	settings   atomic.Pointer[settings]
+	handler    http.Handler
+	validating chan struct{} // a seat per body being validated
+}
+
+// settings are Options, made ready.
+type settings struct {
+	tokens  []credential
+	log     *slog.Logger
+	metrics http.Handler
+	version string
+}
+
+// New returns a server for c.
+func New(c Controller, o Options) *Server {
+	s := &Server{controller: c, validating: make(chan struct{}, 2)}
+	s.Reconfigure(o)
+	s.handler = s.guard(s.routes())
+	return s
+}
+
+// Reconfigure changes the options of requests that begin from now on.
+func (s *Server) Reconfigure(o Options) {
+	n := &settings{tokens: credentials(o.Tokens), log: o.Log, metrics: o.Metrics, version: o.Version}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	s.settings.Store(n)
+}
+
+// Handler answers requests as the package comment says.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// HTTPServer returns a server of Handler with time-outs, for the caller to serve and to shut down.
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.settings.Load().log.Handler(), slog.LevelWarn),
+	}
+}

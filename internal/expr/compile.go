@@ -1,0 +1,185 @@
+package expr
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/cost"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/overloads"
+	"cel.dev/cel-go/common/types"
+)
+
+// A fault is something wrong with an expression at one of its nodes.
+type fault struct {
+	id  int64
+	msg string
+}
+
+// Compile checks src and returns a program that gives a k. The error is one line: the column in the expression, counted
+// from 1 in characters (with the line, if src has several), what is wrong, and what to do.
+//
+// Refused is what type-checks but cannot be bounded or answered: a worst case, over all requests, that costs too much;
+// header fields or a query used as a whole; a regular expression that is not a literal.
+func (e *Env) Compile(src string, k Kind) (p *Program, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, fmt.Errorf("the expression cannot be compiled: %s; write it in a simpler way", oneLine(fmt.Sprint(r)))
+		}
+	}()
+	if strings.TrimSpace(src) == "" {
+		return nil, fmt.Errorf("the expression is empty: write one that gives a %v, such as %s", k, examples[k])
+	}
+	checked, issues := e.cel.Compile(src)
+	if issues.Err() != nil {
+		return nil, e.issue(issues, src)
+	}
+	root := ast.NavigateAST(checked.NativeRep())
+	if t := checked.OutputType(); !t.IsExactType(k.celType()) {
+		return nil, fmt.Errorf("column 1: the expression gives a %s, but a %v is needed here: write one such as %s", cel.FormatCELType(t), k, examples[k])
+	}
+	if f, ok := firstFault(root); ok {
+		return nil, errors.New(position(checked, src, f.id) + f.msg)
+	}
+	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	estimate, err := e.cel.EstimateCost(checked, sizes{})
+	if err != nil {
+		return nil, fmt.Errorf("estimate the expression's cost: %w", err)
+	}
+	if estimate.Max > maxStatic {
+		return nil, fmt.Errorf("column 1: the expression may cost %d units on a long request, more than %d: avoid loops within loops and over split strings", estimate.Max, maxStatic)
+	}
+	if estimate.Max > maxCost { // what can never cost more needs no meter, which would cost more than most expressions
+		opts = append(opts, cel.CostLimit(maxCost))
+	}
+	prg, err := e.cel.Program(checked, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("column 1: %s", oneLine(err.Error()))
+	}
+	return &Program{env: e, cel: prg, kind: k, dims: e.dimensions(checked), src: src}, nil
+}
+
+var examples = [...]string{
+	Bool:   `request.method != "GET"`,
+	String: `request.path.split("/")[1]`,
+	Int:    `request.method == "GET" ? 1 : 5`,
+}
+
+// firstFault returns the first node that means something to CEL, but not to a request.
+func firstFault(root ast.NavigableExpr) (fault, bool) {
+	for _, n := range ast.MatchDescendants(root, ast.AllMatcher()) {
+		switch n.Kind() {
+		case ast.IdentKind:
+			if name := n.AsIdent(); (name == varHeaders || name == varQuery) && !askedByName(n) {
+				return fault{n.ID(), fmt.Sprintf(`%s can only be asked by name: write %s["name"], or "name" in %s`, name, name, name)}, true
+			}
+		case ast.CallKind:
+			call := n.AsCall()
+			if call.FunctionName() != overloads.Matches {
+				continue
+			}
+			args := call.Args()
+			if pattern := args[len(args)-1]; pattern.Kind() != ast.LiteralKind {
+				return fault{pattern.ID(), "a regular expression must be a literal string: write the pattern itself in matches()"}, true
+			}
+		}
+	}
+	return fault{}, false
+}
+
+// askedByName reports whether the map at n is an operand of an index, a selection, or "in".
+func askedByName(n ast.NavigableExpr) bool {
+	parent, ok := n.Parent()
+	if !ok {
+		return false
+	}
+	switch parent.Kind() {
+	case ast.SelectKind:
+		return true
+	case ast.CallKind:
+		args := parent.AsCall().Args()
+		switch parent.AsCall().FunctionName() {
+		case operators.Index, operators.OptIndex, operators.OptSelect:
+			return args[0].ID() == n.ID()
+		case operators.In, operators.OldIn:
+			return args[1].ID() == n.ID()
+		}
+	}
+	return false
+}
+
+// dimensions returns which of e's dimensions the expression refers to. A loop variable of the same name counts as one.
+func (e *Env) dimensions(checked *cel.Ast) []int {
+	var dims []int
+	for _, ref := range checked.NativeRep().ReferenceMap() {
+		if i, ok := e.dims[strings.TrimPrefix(ref.Name, ".")]; ok && len(ref.OverloadIDs) == 0 {
+			dims = append(dims, i)
+		}
+	}
+	slices.Sort(dims)
+	return slices.Compact(dims)
+}
+
+// issue renders the first of CEL's complaints.
+func (e *Env) issue(issues *cel.Issues, src string) error {
+	first := issues.Errors()[0]
+	for _, i := range issues.Errors() {
+		if i.Location.Line() < first.Location.Line() || i.Location.Line() == first.Location.Line() && i.Location.Column() < first.Location.Column() {
+			first = i
+		}
+	}
+	where := place(first.Location.Line(), first.Location.Column(), src)
+	return errors.New(where + e.advise(oneLine(first.Message)))
+}
+
+// advise adds what to do to a message of CEL's.
+func (e *Env) advise(msg string) string {
+	if rest, ok := strings.CutPrefix(msg, "undeclared reference to '"); ok {
+		name, _, _ := strings.Cut(rest, "'")
+		return fmt.Sprintf("nothing is called %q: known are %s, and functions of CEL", name, strings.Join(e.names, ", "))
+	}
+	if strings.HasPrefix(msg, "Syntax error: token recognition error at: '=") {
+		return `a single "=" means nothing: write "==" to compare`
+	}
+	if rest, ok := strings.CutPrefix(msg, "Syntax error: "); ok {
+		return fmt.Sprintf(`syntax error: %s; write CEL such as request.method == "GET" && "x-a" in request.headers`, rest)
+	}
+	if strings.HasPrefix(msg, "found no matching overload") {
+		return msg + "; compare and combine values of the same type, and convert with string() or int()"
+	}
+	return msg + "; put that right"
+}
+
+// position returns where node id stands, as the head of a message.
+func position(checked *cel.Ast, src string, id int64) string {
+	loc := checked.NativeRep().SourceInfo().GetStartLocation(id)
+	return place(loc.Line(), loc.Column(), src)
+}
+
+func place(line, column int, src string) string {
+	column = max(column, 0) + 1
+	if line > 1 || strings.Contains(strings.TrimSpace(src), "\n") {
+		return fmt.Sprintf("line %d, column %d: ", max(line, 1), column)
+	}
+	return fmt.Sprintf("column %d: ", column)
+}
+
+// sizes tells CEL how long the strings of a request can be.
+type sizes struct{}
+
+// EstimateSize implements cost.Estimator.
+func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
+	if len(node.Path()) > 0 && node.Type() != nil && node.Type().Kind() == types.StringKind {
+		return &cost.SizeEstimate{Min: 0, Max: maxValue}
+	}
+	return nil
+}
+
+// EstimateCallCost implements cost.Estimator: CEL's own estimates hold.
+func (sizes) EstimateCallCost(_, _ string, _ *cost.AstNode, _ []cost.AstNode) *cost.CallEstimate {
+	return nil
+}

@@ -1,0 +1,114 @@
+package expr
+
+import (
+	"errors"
+	"fmt"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/ext"
+)
+
+// Kind is what an expression gives.
+type Kind uint8
+
+const (
+	Bool   Kind = iota // a condition
+	String             // the value of a dimension
+	Int                // a cost; 0 or more
+)
+
+func (k Kind) String() string { return [...]string{"bool", "string", "int"}[k] }
+
+func (k Kind) celType() *cel.Type { return [...]*cel.Type{cel.BoolType, cel.StringType, cel.IntType}[k] }
+
+// The request's own variables. CEL resolves the longest dotted name that is declared, so no type "request" is needed.
+const (
+	varMethod  = "request.method"
+	varHost    = "request.host"
+	varPath    = "request.path"
+	varHeaders = "request.headers"
+	varQuery   = "request.query"
+)
+
+// Bounds on an expression, in source and at work. A unit of cost is about 10 bytes of a string looked at.
+const (
+	maxSource  = 8 << 10       // bytes
+	maxNesting = 100           // of brackets and operators
+	maxValue   = 64 << 10      // bytes of a string of a request; a longer one is an evaluation error
+	maxStatic  = 1_000_000_000 // worst case over all requests; more is refused at compile
+	maxCost    = 200_000       // what one evaluation may spend
+)
+
+// An Env is what expressions can name: the request and the dimensions. It is immutable and safe for concurrent use.
+type Env struct {
+	cel   *cel.Env
+	dims  map[string]int // index by name
+	names []string       // everything declared, for hints
+}
+
+// NewEnv returns an environment with these dimensions, each a string variable. Their order gives the indices that
+// [Request.Dimension] is asked for and [Program.Uses] returns.
+func NewEnv(dimensions []string) (*Env, error) {
+	e := &Env{dims: make(map[string]int, len(dimensions)), names: []string{varMethod, varHost, varPath, varHeaders, varQuery}}
+	fields := cel.MapType(cel.StringType, cel.StringType)
+	opts := []cel.EnvOption{
+		ext.Strings(),
+		cel.OptionalTypes(),
+		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
+		cel.ParserExpressionSizeLimit(maxSource),
+		cel.ParserRecursionLimit(maxNesting),
+		cel.Variable(varMethod, cel.StringType),
+		cel.Variable(varHost, cel.StringType),
+		cel.Variable(varPath, cel.StringType),
+		cel.Variable(varHeaders, fields),
+		cel.Variable(varQuery, fields),
+	}
+	var errs []error
+	for i, name := range dimensions {
+		if _, twice := e.dims[name]; twice {
+			errs = append(errs, fmt.Errorf("dimension %q is given twice", name))
+			continue
+		}
+		if err := checkName(name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		e.dims[name] = i
+		e.names = append(e.names, name)
+		opts = append(opts, cel.Variable(name, cel.StringType))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	var err error
+	if e.cel, err = cel.NewEnv(opts...); err != nil {
+		return nil, fmt.Errorf("declare dimensions: %w", err)
+	}
+	return e, nil
+}
+
+// reserved are the words of CEL's grammar, the names of its types, and our own root: no dimension can have them.
+var reserved = map[string]bool{
+	"true": true, "false": true, "null": true, "in": true, "as": true, "break": true, "const": true, "continue": true,
+	"else": true, "for": true, "function": true, "if": true, "import": true, "let": true, "loop": true, "package": true,
+	"namespace": true, "return": true, "var": true, "void": true, "while": true,
+	"bool": true, "bytes": true, "double": true, "dyn": true, "int": true, "list": true, "map": true, "null_type": true,
+	"optional_type": true, "string": true, "type": true, "uint": true,
+	"request": true, "response": true,
+}
+
+func checkName(name string) error {
+	if reserved[name] {
+		return fmt.Errorf("dimension %q cannot be named so: expressions use that word themselves; choose another name", name)
+	}
+	for i := range len(name) {
+		c := name[i]
+		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9' || i == 0) {
+			return fmt.Errorf("dimension %q cannot be named so: use letters, digits and _, not a digit first", name)
+		}
+	}
+	if name == "" {
+		return errors.New("a dimension has no name")
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+module weir/tests/bench
+
+go 1.26.0

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// benchNice is the scheduling priority of everything measured, so that a busy machine disturbs less. It takes root.
+const benchNice = -10
+
+// pinned is the command args on one core, with benchNice for root. Its pid is that of the program: nice and taskset
+// replace themselves. A negative core pins nothing.
+func pinned(ctx context.Context, core int, args ...string) *exec.Cmd {
+	if core >= 0 {
+		args = append([]string{"taskset", "-c", strconv.Itoa(core)}, args...)
+	}
+	if os.Geteuid() == 0 {
+		args = append([]string{"nice", "-n", strconv.Itoa(benchNice)}, args...)
+	}
+	return exec.CommandContext(ctx, args[0], args[1:]...)
+}
+
+// server is a process of the benchmark that takes requests.
+type server struct {
+	name   string
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	exited chan struct{} // closed when the process has ended
+}
+
+// startServer runs args on core and returns when something accepts on address. env is added to this process's.
+func startServer(ctx context.Context, name string, core int, address string, env []string, args ...string) (*server, error) {
+	s := &server{name: name, cmd: pinned(ctx, core, args...), exited: make(chan struct{})}
+	s.cmd.Env = append(os.Environ(), env...)
+	s.cmd.Stderr = &s.stderr
+	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
+	if err := s.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() {
+		defer close(s.exited)
+		_ = s.cmd.Wait() // how it ended is read from ProcessState
+	}()
+	if err := s.waitAccept(address, 15*time.Second); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("start %s: %w: %s", name, err, s.stderr.String())
+	}
+	return s, nil
+}
+
+func (s *server) waitAccept(address string, limit time.Duration) error {
+	deadline := time.Now().Add(limit)
+	for time.Now().Before(deadline) {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-s.exited:
+			return errors.New("it ended at once")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("nothing accepts on %s after %v", address, limit)
+}
+
+// pid of the process; its descendants are found from it.
+func (s *server) pid() int { return s.cmd.Process.Pid }
+
+// stop ends the process: SIGTERM, and SIGKILL after 10 s.
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	select {
+	case <-s.exited:
+	case <-time.After(10 * time.Second):
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+	}
+}
+
+// probe sends one request of the benchmark to address and returns the status.
+func probe(address string) (int, error) {
+	req, err := http.NewRequest(http.MethodGet, "http://"+address+requestPath, nil)
+	if err != nil {
+		return 0, err
+	}
+	for _, h := range requestHeaders {
+		if h.name == "Host" {
+			req.Host = h.value
+			continue
+		}
+		req.Header.Set(h.name, h.value)
+	}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, resp.Body.Close()
+}
+
+// freePort is a TCP port of 127.0.0.1 that nobody listens on now.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}

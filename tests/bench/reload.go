@@ -1,0 +1,5 @@
+package main
+
+import "context"
+
+func runReload(ctx context.Context, opt *options) error { return nil }

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// render is the report as Markdown.
+func render(opt *options, tables []*table) string {
+	var b strings.Builder
+	m := thisMachine()
+	fmt.Fprintf(&b, "# %s\n\n", opt.title)
+	fmt.Fprintf(&b, "%s, commit %s. %s, %s, %s.\n\n", time.Now().UTC().Format(time.DateOnly), commit(opt.repo), m.CPU, m.Kernel, m.OS)
+	for _, t := range tables {
+		fmt.Fprintf(&b, "## %s\n\n%s\n\n%s\n", t.name, t.about, t.markdown())
+	}
+	b.WriteString("## How it is measured\n\n")
+	fmt.Fprintf(&b, "The gateway is pinned to core %d with one thread (GOMAXPROCS=1, `worker_processes 1`, `nbthread 1`); the load and the "+
+		"upstream (nginx, a 110-byte JSON answer) share core %d. All gateways run side by side and are loaded in turn, %d rounds of %v "+
+		"each, after a second of warm-up. Figures are medians of the rounds with the lowest and highest in brackets; a ratio is the median "+
+		"of the rounds' ratios. The load of the first tables is wrk with %d keep-alive connections, as fast as it gets answers.\n\n",
+		opt.gatewayCore, opt.loadCore, opt.rounds, opt.duration, opt.conns)
+	b.WriteString("CPU per request is the growth of the gateway's CPU-time clock (user and kernel, all its processes) over the requests " +
+		"that the load saw answered. It stands still when the speed of the machine drifts; requests per second and latency do not. " +
+		"An answer that is not what the scenario expects, or a socket error, fails the run.\n\n")
+	b.WriteString("What each does: weir has 20 routes, 3 dimensions, 3 token buckets that all apply, breaker, active and passive health, " +
+		"retries, metrics, `X-Forwarded-*` and `X-Request-Id`, and an access log of 1 % of the requests to a file. nginx has one `limit_req` and " +
+		"keep-alive to the upstream, haproxy one stick table with a request rate; both without access log and forwarded headers. " +
+		"The bare fasthttp proxy has no feature at all.\n\n")
+	for _, l := range opt.legs {
+		fmt.Fprintf(&b, "- %s\n", versionOfLeg(opt, l))
+	}
+	fmt.Fprintf(&b, "- load: %s\n", strings.TrimSpace(strings.SplitAfter(versionOf("wrk", "-v"), "]")[0]))
+	b.WriteString("\nRepeat with `make deps bench` (Linux, two cores or more, root for `deps` only).\n")
+	return b.String()
+}
+
+func versionOfLeg(opt *options, name string) string {
+	switch name {
+	case "nginx":
+		return versionOf("nginx", "-v")
+	case "haproxy":
+		return versionOf("haproxy", "-v")
+	case "barefasthttp":
+		return "barefasthttp: " + buildOf(opt.bare, "github.com/valyala/fasthttp")
+	}
+	return "weir: " + buildOf(opt.weir)
+}
+
+// markdown is t as a table, one row a gateway. Latencies are compared by difference when the peer is the upstream itself.
+func (t *table) markdown() string {
+	var b strings.Builder
+	ratio := "× " + t.peer
+	if t.peer == direct {
+		ratio = "added p50 / p99"
+	}
+	fmt.Fprintf(&b, "| gateway | CPU µs/request | %s | in the kernel | requests/s | p50 | p99 | MiB |\n|---|---|---|---:|---:|---:|---:|---:|\n", ratio)
+	peer := t.row(t.peer)
+	for _, f := range t.rows {
+		cpu := spreadOf(f.cpu)
+		resident := "–"
+		if f.resident > 0 {
+			resident = fmt.Sprintf("%.0f", f.resident)
+		}
+		fmt.Fprintf(&b, "| %s | **%.2f** (%.2f–%.2f) | %s | %.0f %% | %.0f | %s | %s | %s |\n", f.leg, cpu.Median, cpu.Min, cpu.Max,
+			t.compare(f, peer), 100*spreadOf(f.system).Median, spreadOf(f.rps).Median, inMicros(spreadOf(f.p50).Median),
+			inMicros(spreadOf(f.p99).Median), resident)
+	}
+	return b.String()
+}
+
+func (t *table) row(name string) *figures {
+	i := slices.IndexFunc(t.rows, func(f *figures) bool { return f.leg == name })
+	if i < 0 {
+		return nil
+	}
+	return t.rows[i]
+}
+
+// compare is f beside peer, round by round: the ratio of CPU, or the latency added.
+func (t *table) compare(f, peer *figures) string {
+	if peer == nil || f == peer {
+		return "–"
+	}
+	if t.peer == direct {
+		return inMicros(spreadOf(pairwise(f.p50, peer.p50, minus)).Median) + " / " + inMicros(spreadOf(pairwise(f.p99, peer.p99, minus)).Median)
+	}
+	r := spreadOf(pairwise(f.cpu, peer.cpu, over))
+	return fmt.Sprintf("**%.2f** (%.2f–%.2f)", r.Median, r.Min, r.Max)
+}
+
+func minus(a, b float64) float64 { return a - b }
+func over(a, b float64) float64  { return a / b }
+
+// pairwise applies op to the elements of a and b that belong to the same round.
+func pairwise(a, b []float64, op func(a, b float64) float64) []float64 {
+	out := make([]float64, len(a))
+	for i := range a {
+		out[i] = op(a[i], b[i])
+	}
+	return out
+}
+
+// inMicros writes µs for people.
+func inMicros(us float64) string {
+	if us >= 1000 || us <= -1000 {
+		return fmt.Sprintf("%.2f ms", us/1000)
+	}
+	return fmt.Sprintf("%.0f µs", us)
+}

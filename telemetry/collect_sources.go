@@ -1,6 +1,17 @@
 package telemetry
 
+import "weir/balancer"
+
+// breakerLevel is a breaker's state as a number: the higher, the less it lets pass.
+var breakerLevel = map[string]float64{"closed": 0, "half_open": 1, "open": 2}
+
 func (s sink) sources(src *Sources) {
+	if src.Pools != nil {
+		s.ask(upstreamHealthy, func() { s.poolStats(src.Pools()) })
+	}
+	if src.Limiters != nil {
+		s.ask(limiterKeys, func() { s.limiters(src.Limiters()) })
+	}
 	if src.Connections != nil {
 		s.ask(connections, func() { s.listeners(src.Connections()) })
 	}
@@ -16,6 +27,28 @@ func (s sink) sources(src *Sources) {
 	}
 	if src.AccessLogDropped != nil {
 		s.ask(accessLogDropped, func() { s.counter(accessLogDropped, src.AccessLogDropped()) })
+	}
+}
+
+func (s sink) poolStats(all []balancer.PoolStats) {
+	for _, p := range all {
+		s.gauge(upstreamPanic, oneIf(p.Panic), p.Name)
+		s.counter(upstreamRetriesRefused, p.RetriesRefused, p.Name)
+		for _, e := range p.Endpoints {
+			s.gauge(upstreamHealthy, oneIf(e.Healthy), p.Name, e.Address)
+			s.gauge(upstreamInflight, float64(e.InFlight), p.Name, e.Address)
+			s.gauge(breakerState, breakerLevel[e.BreakerState], p.Name, e.Address)
+			s.counter(breakerTransitions, e.BreakerTransitions, p.Name, e.Address)
+		}
+	}
+}
+
+func (s sink) limiters(all []LimiterStats) {
+	for _, l := range all {
+		s.gauge(limiterKeys, float64(l.Keys), l.Name)
+		s.gauge(limiterBytes, float64(l.Bytes), l.Name)
+		s.counter(limiterEvictions, l.Evictions, l.Name)
+		s.counter(limiterOverflow, l.Overflow, l.Name)
 	}
 }
 

@@ -31,6 +31,17 @@ var (
 	upstreamDuration = desc("upstream_duration_seconds", "Time from an attempt's start to its response's header, or to its failure.", "pool")
 	upstreamRetries  = desc("upstream_retries_total", "Attempts after the first of a request.", "pool")
 
+	upstreamHealthy        = desc("upstream_healthy", "Whether an endpoint is healthy: 1, or 0 if it is unhealthy, ejected or draining.", "pool", "endpoint")
+	upstreamInflight       = desc("upstream_inflight", "Attempts in progress at an endpoint.", "pool", "endpoint")
+	upstreamPanic          = desc("upstream_panic", "Whether too few endpoints of a pool are healthy, so that all are used: 1 or 0.", "pool")
+	upstreamRetriesRefused = desc("upstream_retries_refused_total", "Retries that the retry budget did not allow.", "pool")
+	breakerState           = desc("breaker_state", "State of an endpoint's circuit breaker: 0 closed, 1 half open, 2 open.", "pool", "endpoint")
+	breakerTransitions     = desc("breaker_transitions_total", "Changes of state of an endpoint's circuit breaker.", "pool", "endpoint")
+
+	limiterKeys      = desc("limiter_keys", "Buckets in memory.", "policy")
+	limiterBytes     = desc("limiter_bytes", "Memory of the buckets.", "policy")
+	limiterEvictions = desc("limiter_evictions_total", "Full buckets that made room for another key.", "policy")
+	limiterOverflow  = desc("limiter_overflow_total", "Decisions made on a shared bucket for want of room.", "policy")
 	limiterDecisions = desc("limiter_decisions_total", "What a policy decided; in shadow mode a refusal is counted and not carried out.", "policy", "decision", "mode")
 
 	connections         = desc("connections", "Client connections open.", "listener")

@@ -163,14 +163,14 @@ func appendDimensions(dst []byte, all []EntryDimension) []byte {
 	return append(dst, '}')
 }
 
+// redactReferer returns a URL with its query redacted.
 func redactReferer(s string, names []string) string {
-	if len(names) == 0 {
+	_, query, _ := strings.Cut(s, "?")
+	clear := redactQuery(query, names)
+	if clear == query {
 		return s
 	}
-	if i := strings.IndexByte(s, '?'); i >= 0 {
-		return s[:i+1] + redactQuery(s[i+1:], names)
-	}
-	return s
+	return s[:len(s)-len(query)] + clear
 }
 
 // redactQuery returns a query with the values of the parameters that are named replaced. It allocates only if there is

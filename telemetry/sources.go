@@ -1,14 +1,28 @@
 package telemetry
 
-import "time"
+import (
+	"time"
+
+	"weir/balancer"
+	"weir/limiter"
+)
 
 // Sources are asked at every scrape, from a goroutine of the scrape; each may be nil. They must be safe for concurrent
 // use and quick. One that panics costs its own metrics, not the process.
 type Sources struct {
+	Pools            func() []balancer.PoolStats
+	Limiters         func() []LimiterStats
 	Connections      func() []ListenerStats
 	Certificates     func() []CertExpiry
 	Config           func() ConfigInfo
 	AccessLogDropped func() uint64
+}
+
+// LimiterStats is what a policy's limiter counts. Of it the size is shown and what was pushed out; decisions are those of
+// the policy's [PolicyCell], which knows the mode they were made in.
+type LimiterStats struct {
+	Name string // of the policy
+	limiter.Stats
 }
 
 // ListenerStats is what a listener counts. Refused holds the connections closed at accept, by reason; the reasons must

@@ -1,0 +1,99 @@
+package telemetry
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"weir/balancer"
+	"weir/limiter"
+)
+
+func someSources() Sources {
+	return Sources{
+		Pools: func() []balancer.PoolStats {
+			return []balancer.PoolStats{{Name: "api", Panic: true, RetriesRefused: 6, Endpoints: []balancer.EndpointStats{
+				{Address: "127.0.0.1:9001", Healthy: true, BreakerState: "closed", InFlight: 7},
+				{Address: "127.0.0.1:9002", BreakerState: "open", BreakerTransitions: 3},
+				{Address: "127.0.0.1:9003", BreakerState: "half_open"},
+			}}}
+		},
+		Limiters: func() []LimiterStats {
+			return []LimiterStats{{Name: "tenant", Stats: limiter.Stats{Keys: 5, Bytes: 400, Evictions: 2, Overflow: 1}}}
+		},
+		Connections: func() []ListenerStats {
+			return []ListenerStats{{Name: "web", Open: 3, Accepted: 9, Refused: map[string]uint64{"connections": 2}}}
+		},
+		Certificates: func() []CertExpiry { return []CertExpiry{{Name: "a\xffb", NotAfter: time.Unix(1_700_000_000, 0)}} },
+		Config: func() ConfigInfo {
+			return ConfigInfo{Hash: "abc", ReloadOK: true, ReloadedAt: time.Unix(1_600_000_000, 0)}
+		},
+		AccessLogDropped: func() uint64 { return 4 },
+	}
+}
+
+func TestPoolsAndLimitersAsShown(t *testing.T) {
+	want := `
+# HELP weir_upstream_healthy Whether an endpoint is healthy: 1, or 0 if it is unhealthy, ejected or draining.
+# TYPE weir_upstream_healthy gauge
+weir_upstream_healthy{endpoint="127.0.0.1:9001",pool="api"} 1
+weir_upstream_healthy{endpoint="127.0.0.1:9002",pool="api"} 0
+weir_upstream_healthy{endpoint="127.0.0.1:9003",pool="api"} 0
+# HELP weir_upstream_inflight Attempts in progress at an endpoint.
+# TYPE weir_upstream_inflight gauge
+weir_upstream_inflight{endpoint="127.0.0.1:9001",pool="api"} 7
+weir_upstream_inflight{endpoint="127.0.0.1:9002",pool="api"} 0
+weir_upstream_inflight{endpoint="127.0.0.1:9003",pool="api"} 0
+# HELP weir_upstream_panic Whether too few endpoints of a pool are healthy, so that all are used: 1 or 0.
+# TYPE weir_upstream_panic gauge
+weir_upstream_panic{pool="api"} 1
+# HELP weir_upstream_retries_refused_total Retries that the retry budget did not allow.
+# TYPE weir_upstream_retries_refused_total counter
+weir_upstream_retries_refused_total{pool="api"} 6
+# HELP weir_breaker_state State of an endpoint's circuit breaker: 0 closed, 1 half open, 2 open.
+# TYPE weir_breaker_state gauge
+weir_breaker_state{endpoint="127.0.0.1:9001",pool="api"} 0
+weir_breaker_state{endpoint="127.0.0.1:9002",pool="api"} 2
+weir_breaker_state{endpoint="127.0.0.1:9003",pool="api"} 1
+# HELP weir_breaker_transitions_total Changes of state of an endpoint's circuit breaker.
+# TYPE weir_breaker_transitions_total counter
+weir_breaker_transitions_total{endpoint="127.0.0.1:9001",pool="api"} 0
+weir_breaker_transitions_total{endpoint="127.0.0.1:9002",pool="api"} 3
+weir_breaker_transitions_total{endpoint="127.0.0.1:9003",pool="api"} 0
+# HELP weir_limiter_keys Buckets in memory.
+# TYPE weir_limiter_keys gauge
+weir_limiter_keys{policy="tenant"} 5
+# HELP weir_limiter_bytes Memory of the buckets.
+# TYPE weir_limiter_bytes gauge
+weir_limiter_bytes{policy="tenant"} 400
+# HELP weir_limiter_evictions_total Full buckets that made room for another key.
+# TYPE weir_limiter_evictions_total counter
+weir_limiter_evictions_total{policy="tenant"} 2
+# HELP weir_limiter_overflow_total Decisions made on a shared bucket for want of room.
+# TYPE weir_limiter_overflow_total counter
+weir_limiter_overflow_total{policy="tenant"} 1
+`
+	var names []string
+	for line := range strings.Lines(want) {
+		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			names = append(names, strings.Fields(rest)[0])
+		}
+	}
+	if err := testutil.GatherAndCompare(observed().registry, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestBreakerStatesAreThoseOfTheBalancer fails if the balancer gets a state that has no number here.
+func TestBreakerStatesAreThoseOfTheBalancer(t *testing.T) {
+	for s := balancer.BreakerStateClosed; s <= balancer.BreakerStateHalfOpen; s++ {
+		if _, ok := breakerLevel[s.String()]; !ok {
+			t.Errorf("%s has no level", s)
+		}
+	}
+	if len(breakerLevel) != int(balancer.BreakerStateHalfOpen)+1 {
+		t.Errorf("%d levels", len(breakerLevel))
+	}
+}

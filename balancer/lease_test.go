@@ -1,0 +1,102 @@
+package balancer
+
+import (
+	"testing"
+	"time"
+)
+
+var allBalances = []Balance{RoundRobin, Weighted, LeastRequests, P2C, Random, RingHash, Maglev}
+
+func TestLeaseIsGivenBackOnce(t *testing.T) {
+	for _, b := range allBalances {
+		p := newPool(t, Config{Balance: b, Endpoints: hosts(3), Breaker: testBreaker(), Passive: testPassive()}, Hooks{})
+		l := lease(t, p, 7, nil, second(0))
+		e := l.Endpoint()
+		if e.InFlight() != 1 {
+			t.Errorf("%v: %d in flight, want 1", b, e.InFlight())
+		}
+		l.Report(Success, time.Millisecond, second(0))
+		l.Report(Fault, time.Millisecond, second(0))
+		l.Done(second(0))
+		l.Done(second(0))
+		l.Report(Fault, time.Millisecond, second(0))
+		if e.InFlight() != 0 || e.faults.Load() != 0 {
+			t.Errorf("%v: in flight %d, faults %d; want 0, 0", b, e.InFlight(), e.faults.Load())
+		}
+	}
+	var none Lease
+	none.Report(Fault, 0, 0)
+	none.Done(0)
+	if none.Endpoint() != nil {
+		t.Error("the zero lease has an endpoint")
+	}
+}
+
+func TestLeaseSkipsTriedThenReturnsThem(t *testing.T) {
+	for _, b := range allBalances {
+		p := newPool(t, Config{Balance: b, Endpoints: hosts(4)}, Hooks{})
+		var tried Set
+		for range 4 {
+			l := lease(t, p, 99, &tried, second(0))
+			if tried.Has(l.Endpoint()) {
+				t.Fatalf("%v: leased a tried endpoint while others were left", b)
+			}
+			tried.Add(l.Endpoint())
+			l.Done(second(0))
+		}
+		l := lease(t, p, 99, &tried, second(0))
+		l.Done(second(0))
+	}
+}
+
+func TestLeaseAllocatesNothing(t *testing.T) {
+	for _, b := range allBalances {
+		c := Config{Balance: b, Endpoints: hosts(10, 1, 5, 3), Breaker: testBreaker(), Passive: testPassive(), Active: testActive(),
+			Budget: BudgetConfig{Ratio: 0.2, MinPerSecond: 3}, MaxConnections: 100, SlowStart: time.Second, Zone: "a"}
+		p := newPool(t, c, Hooks{})
+		i := 0.0
+		got := testing.AllocsPerRun(1000, func() {
+			i++
+			now := second(i / 1000)
+			var tried Set
+			p.Budget().Request(now)
+			first, _ := p.Lease(uint64(i), &tried, now)
+			first.Report(Ignore, 0, now)
+			first.Done(now)
+			tried.Add(first.Endpoint())
+			p.Budget().Retry(now)
+			l, _ := p.Lease(uint64(i), &tried, now)
+			l.Report(Success, time.Millisecond, now)
+			l.Done(now)
+		})
+		if got != 0 {
+			t.Errorf("%v: %v allocations, want 0", b, got)
+		}
+	}
+}
+
+func TestSetForgetsTheOldest(t *testing.T) {
+	p := newPool(t, Config{Endpoints: hosts(20)}, Hooks{})
+	var s Set
+	s.Add(nil)
+	for i := range 20 {
+		e := member(t, p, i)
+		if s.Has(e) {
+			t.Fatalf("has %d before it was added", i)
+		}
+		s.Add(e)
+		s.Add(e)
+		for back := range min(i+1, 8) {
+			if !s.Has(member(t, p, i-back)) {
+				t.Fatalf("after %d, %d is missing", i, i-back)
+			}
+		}
+		if i >= 8 && s.Has(member(t, p, i-8)) {
+			t.Fatalf("after %d, %d is still there", i, i-8)
+		}
+	}
+	s.Reset()
+	if s.Has(member(t, p, 19)) {
+		t.Error("not empty after Reset")
+	}
+}

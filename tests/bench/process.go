@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -85,27 +84,6 @@ func (s *server) stop() {
 		_ = s.cmd.Process.Kill()
 		<-s.exited
 	}
-}
-
-// probe sends one request of the benchmark to address and returns the status.
-func probe(address string) (int, error) {
-	req, err := http.NewRequest(http.MethodGet, "http://"+address+requestPath, nil)
-	if err != nil {
-		return 0, err
-	}
-	for _, h := range requestHeaders {
-		if h.name == "Host" {
-			req.Host = h.value
-			continue
-		}
-		req.Header.Set(h.name, h.value)
-	}
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	return resp.StatusCode, resp.Body.Close()
 }
 
 // freePort is a TCP port of 127.0.0.1 that nobody listens on now.

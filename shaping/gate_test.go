@@ -78,6 +78,26 @@ func TestWaitEndsAtDueOrMaxWait(t *testing.T) {
 	f(time.Minute, mono.Time(time.Second), time.Second)
 }
 
+// A seat that falls free at the very instant a wait ends is either taken or left alone, never lost.
+func TestSeatFreedAsTheWaitEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(GateConfig{Limit: 1, MaxLength: 1, MaxWait: time.Second})
+		for range 200 {
+			s, _ := g.Enter(mono.Never, 0)
+			go func() {
+				time.Sleep(time.Second)
+				s.Leave()
+			}()
+			next, r := g.Enter(mono.Never, 0)
+			synctest.Wait()
+			if n := g.Stats().InFlight; n != 0 && r != OK || n != 1 && r == OK {
+				t.Fatalf("%d seats in use after refusal %d", n, r)
+			}
+			next.Leave()
+		}
+	})
+}
+
 func TestNoLimitStillCounts(t *testing.T) {
 	g := NewGate(GateConfig{})
 	var seats [100]Seat

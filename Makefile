@@ -1,0 +1,87 @@
+# `make` lists the targets. Tests need what `make deps` installs.
+GO          ?= go
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI    ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME    ?= 30s
+BENCHFLAGS  ?=
+LOADFLAGS   ?= -duration 5s -rate 150
+
+# All packages of the main module but the black-box tests, which run alone: they measure times.
+UNIT  = $$($(GO) list ./... | grep -v '^weir/tests')
+BENCH = bin/bench
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test unit race fuzz blackbox bench bench-reload pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
+	load-test clean bench-tools
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  %-20s %s\n", $$1, $$2}'
+
+build: ## static binary bin/weir, profile-guided if default.pgo is there
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/weir .
+
+run: ## the gateway with the example configuration
+	$(GO) run . run -c config.example.yaml
+
+test: ## everything: fuzz smoke, race, unit, benchmarks' own tests, black box (under 10 min on 2 cores)
+	./scripts/fuzz.sh 3s
+	cd tests/bench && $(GO) vet ./... && $(GO) test ./...
+	$(GO) test -race -timeout 6m $(UNIT)
+	$(GO) test -timeout 4m $(UNIT)
+	$(GO) test -timeout 8m ./tests/...
+
+unit: ## unit and property tests
+	$(GO) test -timeout 4m $(UNIT)
+
+race: ## unit and property tests under the race detector
+	$(GO) test -race -timeout 6m $(UNIT)
+
+fuzz: ## every fuzz target for FUZZTIME (30s) each
+	./scripts/fuzz.sh $(FUZZTIME)
+
+blackbox: ## the real binary against real peers
+	$(GO) test -timeout 8m ./tests/...
+
+bench-tools: build
+	cd tests/bench && $(GO) build -o ../../$(BENCH) .
+	cd tests/peers && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/barefasthttp ./barefasthttp
+
+bench: bench-tools ## CPU per request beside nginx, haproxy and bare fasthttp → docs/bench/h1.md (BENCHFLAGS="-rounds 3"); GOAMD64=v3 holds for all
+	$(BENCH) h1 -out docs/bench/h1.md $(BENCHFLAGS)
+
+bench-reload: bench-tools ## 10,000 routes and 1,000 policies reloaded under load → docs/bench/reload.md
+	$(BENCH) reload -rounds 4 -duration 4s -out docs/bench/reload.md $(BENCHFLAGS)
+
+pgo: bench-tools ## refresh default.pgo from the load of the benchmark, and build with it
+	$(BENCH) pgo -rounds 4 -duration 5s -out default.pgo $(BENCHFLAGS)
+	$(MAKE) build
+
+lint: ## gofmt, go vet, staticcheck in all modules
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt these: $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	cd tests/bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd tests/peers && $(GO) vet ./barefasthttp
+
+lint-full: lint ## and golangci-lint with .golangci.yml (its first build takes minutes)
+	$(GO) run $(GOLANGCI) run ./...
+	cd tests/bench && $(GO) run $(GOLANGCI) run -c ../../.golangci.yml ./...
+
+fmt: ## gofmt every file
+	gofmt -w $$(git ls-files '*.go')
+
+deps: ## install what tests and benchmarks need (Debian, root)
+	./scripts/deps.sh
+
+start-rate-limiter: build ## three gateways and a demo upstream on this machine
+	@./scripts/local.sh start
+
+stop-rate-limiter: ## end them
+	@./scripts/local.sh stop
+
+load-test: ## 5 s of load on the three gateways: who answered what (LOADFLAGS="-duration 20s -rate 500")
+	@cd tests/bench && $(GO) run . load -targets 127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003 $(LOADFLAGS)
+
+clean: ## remove what was built
+	rm -rf bin
+	$(GO) clean

@@ -127,7 +127,8 @@ func watchDirs(w *fsnotify.Watcher, v *view) {
 	for _, f := range v.files() {
 		want[filepath.Dir(f)] = true
 	}
-	for _, d := range w.WatchList() {
+	had := w.WatchList()
+	for _, d := range had {
 		if !want[d] {
 			w.Remove(d)
 		}
@@ -135,6 +136,10 @@ func watchDirs(w *fsnotify.Watcher, v *view) {
 	for d := range want {
 		if err := w.Add(d); err != nil {
 			v.o.Log.Warn("cannot watch a certificate directory: changes are picked up later", "dir", d, "error", err)
+			continue
+		}
+		if !slices.Contains(had, d) {
+			v.o.Log.Debug("watching certificate files", "dir", d)
 		}
 	}
 }

@@ -2,8 +2,11 @@ package admin
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+
+	"weir/config"
 )
 
 // steer returns the call that changes an endpoint's state by change.
@@ -16,7 +19,7 @@ func (s *Server) steer(action string, change func(pool, endpoint string) error) 
 		err := change(pool, endpoint)
 		s.audit(r, err, action, "pool", pool, "endpoint", endpoint)
 		if err != nil {
-			answerError(w, err)
+			answerProblem(w, problemOf(err))
 			return
 		}
 		answerJSON(w, map[string]string{"pool": pool, "endpoint": endpoint, "done": action})
@@ -30,10 +33,19 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	v, err := s.controller.Reload(who(r).name)
 	s.audit(r, err, "reload")
 	if err != nil {
-		answerError(w, err)
+		answerProblem(w, problemOf(err))
 		return
 	}
 	answerJSON(w, v)
+}
+
+// brief returns err in one line: of the faults of a file, the first and how many there are.
+func brief(err error) string {
+	var faults config.Faults
+	if errors.As(err, &faults) && len(faults) > 1 {
+		return fmt.Sprintf("%v (first of %d faults)", faults[0], len(faults))
+	}
+	return err.Error()
 }
 
 // validate checks the config file in the body. Two at once are enough: each may be 16 MiB and what that decodes to.
@@ -67,18 +79,24 @@ func (s *Server) validate(w http.ResponseWriter, r *http.Request) {
 func (s *Server) audit(r *http.Request, err error, action string, details ...any) {
 	level, result := slog.LevelInfo, "done"
 	if err != nil {
-		level, result = slog.LevelWarn, err.Error()
+		level, result = slog.LevelWarn, brief(err)
 	}
 	log := s.settings.Load().log.With("who", who(r).name, "from", r.RemoteAddr, "action", action)
 	log.With(details...).Log(r.Context(), level, "admin change", "result", result)
 }
-
-func answerError(w http.ResponseWriter, err error) { answerProblem(w, problemOf(err)) }
 
 // problemOf returns err as a client sees it: 404 for ErrNotFound, 422 for faults of a config file, else 500.
 func problemOf(err error) problem {
 	if errors.Is(err, ErrNotFound) {
 		return problem{Status: http.StatusNotFound, Detail: err.Error()}
 	}
-	return problem{Status: http.StatusInternalServerError, Detail: err.Error()}
+	var faults config.Faults
+	if !errors.As(err, &faults) {
+		return problem{Status: http.StatusInternalServerError, Detail: err.Error()}
+	}
+	p := problem{Status: http.StatusUnprocessableEntity, Detail: "The configuration has faults."}
+	for _, f := range faults {
+		p.Faults = append(p.Faults, fault{File: f.File, Line: f.Line, Col: f.Col, Path: f.Path, Message: f.Message})
+	}
+	return p
 }

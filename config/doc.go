@@ -1,3 +1,31 @@
 // Package config turns a file and the environment into one validated, defaulted [Config], and reports every fault of a
 // file at once, each with its place and what to do.
+//
+// # From bytes to a Config
+//
+// Parse goes four steps. (1) The bytes are checked (size, UTF-8, control bytes) and read into a tree of YAML nodes, each of
+// which knows its line and column. A fault of syntax ends here: what follows a syntax error is a guess. (2) The tree is
+// decoded over the structs of this package, whose tags are the schema. Every unknown or repeated key, wrong type, missing
+// unit, value out of range and unset variable becomes a [Fault], and decoding goes on. (3) What needs more than one value is
+// checked: names, references, addresses, files, expressions. A check is silent about a path that already has a fault, so that
+// one slip is told once. (4) The faults are sorted into file order.
+//
+// # Variables and templates
+//
+// ${NAME} and ${NAME:-default} are environment variables wherever a value stands, if NAME is made of capital letters, digits
+// and _ (not a digit first). They are expanded in the decoded value, never in the text of the file, so a variable cannot
+// change the file's structure. $${ stands for a plain ${. Header values, redirect.to, rewrite.to, regular expressions and
+// bodies may hold other ${names}: there ${tenant} is a dimension or a group. The two never collide, because the name of a
+// dimension is lower-case. Everywhere else a ${name} in small letters is a fault.
+//
+// # Aliases
+//
+// Anchors, aliases and merge keys (<<) work as in YAML 1.1. What aliases expand to is bounded (maxAliased values), so a small
+// file cannot become a large configuration.
+//
+// # What this package does not do
+//
+// It opens no sockets, resolves no names and starts nothing but the watcher that [Watch] runs in its caller's goroutine. It
+// keeps no global state. It does not say whether two files differ in a way that matters: that is the gateway's to know, which
+// compares identities. Certificates are read to see that they fit, and are loaded again by who serves them.
 package config

@@ -3,8 +3,10 @@ package config
 import "time"
 
 // The types of this file are the schema of the config file: the tags are the single source for decoding (yaml), defaults
-// (default), the JSON Schema and the reference (doc, enum), and for what this version does not do yet (later: the key is
-// known and refused with that text, unless it holds its default).
+// (default), required keys, ranges (min, max), the JSON Schema and the reference (doc, enum), and for what this version does
+// not do yet (later: the key is known and refused with that text, unless it holds its default or says enabled: false).
+// template marks values that may hold ${names} that are no environment variables: text, or dimensions, where $${ is left for
+// who fills the template in.
 
 // Duration is a span of time, written 250ms, 5s, 1m or 24h.
 type Duration = time.Duration
@@ -27,18 +29,20 @@ type Config struct {
 	TrustedProxies  []string    `yaml:"trusted_proxies" doc:"CIDRs whose X-Forwarded-For, Forwarded and PROXY header are believed; default nobody"`
 	TLS             TLS         `yaml:"tls" doc:"certificates and client authentication for listeners with tls: true"`
 	Dimensions      []Dimension `yaml:"dimensions" doc:"who is asking: names usable in policies, hash_on and header templates"`
-	JWT             JWT         `yaml:"jwt" doc:"tokens that jwt: dimensions read" later:"jwt dimensions are not available in this version"`
+	JWT             JWT         `yaml:"jwt" doc:"tokens that jwt: dimensions read" later:"jwt dimensions are not available in this version: leave jwt out"`
 	Pools           []Pool      `yaml:"pools" doc:"sets of endpoints that answer requests"`
 	Routes          []Route     `yaml:"routes" doc:"which request goes where; the first match in file order wins"`
 	Policies        []Policy    `yaml:"policies" doc:"limits"`
-	Backpressure    any         `yaml:"backpressure" doc:"queues, shedding, adaptive concurrency" later:"backpressure is not available in this version"`
-	Shaping         any         `yaml:"shaping" doc:"bandwidth per flow" later:"shaping is not available in this version"`
-	Cache           any         `yaml:"cache" doc:"response cache" later:"the cache is not available in this version"`
-	Cluster         any         `yaml:"cluster" doc:"one limit for several gateways" later:"clustering is not available in this version; policies are scope: local"`
-	Redis           any         `yaml:"redis" doc:"store of strict policies" later:"redis is not available in this version; policies are scope: local"`
+	Backpressure    any         `yaml:"backpressure" doc:"queues, shedding, adaptive concurrency" later:"backpressure is not available in this version: leave it out"`
+	Shaping         any         `yaml:"shaping" doc:"bandwidth per flow" later:"shaping is not available in this version: leave it out"`
+	Cache           any         `yaml:"cache" doc:"response cache" default:"{enabled: false, max_size: 256MiB}" later:"the cache is not available in this version: leave it out, or write enabled: false"`
+	Cluster         any         `yaml:"cluster" doc:"one limit for several gateways" default:"{enabled: false, bind: '127.0.0.1:7946', advertise: '', join: [], key: '', interval: 100ms}" later:"clustering is not available in this version, every gateway counts by itself: leave it out, or write enabled: false"`
+	Redis           any         `yaml:"redis" doc:"store of strict policies" default:"{addresses: [], username: '', password: '', tls: false, timeout: 50ms, prefix: weir}" later:"redis is not available in this version, every gateway counts by itself: leave it out"`
 	Telemetry       Telemetry   `yaml:"telemetry" doc:"logs and traces"`
 	Headers         Headers     `yaml:"headers" doc:"what clients are told about limits"`
 	ShutdownTimeout Duration    `yaml:"shutdown_timeout" default:"30s" doc:"how long SIGTERM waits for requests in flight"`
+
+	source *source // for Pos
 }
 
 // Node names this gateway.
@@ -50,7 +54,7 @@ type Node struct {
 
 // Admin is the operator's listener.
 type Admin struct {
-	Address  string  `yaml:"address" default:"127.0.0.1:8080" doc:"API, /metrics, /livez, /readyz. Off loopback: tokens are required, and tls or insecure"`
+	Address  string  `yaml:"address" default:"127.0.0.1:8080" doc:"API, /metrics, /livez, /readyz. Off loopback: tokens are required, and cert and key, or insecure"`
 	Tokens   []Token `yaml:"tokens" doc:"bearer tokens; none needed on loopback"`
 	Cert     string  `yaml:"cert" doc:"PEM file; with key: the admin address speaks TLS"`
 	Key      string  `yaml:"key" doc:"PEM file"`
@@ -59,18 +63,18 @@ type Admin struct {
 
 // Token lets its bearer use the admin API.
 type Token struct {
-	Name  string `yaml:"name" doc:"who, for the audit log"`
-	Token Secret `yaml:"token" doc:"at least 16 characters"`
+	Name  string `yaml:"name" required:"true" doc:"unique: who, for the audit log"`
+	Token Secret `yaml:"token" required:"true" doc:"at least 16 characters: ${VAR} or file:/path"`
 	Role  string `yaml:"role" default:"viewer" enum:"admin,viewer" doc:"viewer may only read"`
 }
 
 // Listener is an address that takes requests.
 type Listener struct {
-	Name          string         `yaml:"name" doc:"unique"`
-	Address       string         `yaml:"address" doc:"host:port, [::1]:port or :port"`
+	Name          string         `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
+	Address       string         `yaml:"address" required:"true" doc:"host:port, [::1]:port or :port"`
 	TLS           bool           `yaml:"tls" doc:"true: certificates from tls: by SNI"`
-	HTTP2         bool           `yaml:"http2" later:"HTTP/2 is not available in this version" doc:"HTTP/2 by ALPN or prior knowledge"`
-	HTTP3         bool           `yaml:"http3" later:"HTTP/3 is not available in this version" doc:"HTTP/3"`
+	HTTP2         bool           `yaml:"http2" later:"HTTP/2 is not available in this version: write http2: false" doc:"HTTP/2 by ALPN or prior knowledge"`
+	HTTP3         bool           `yaml:"http3" later:"HTTP/3 is not available in this version: write http3: false" doc:"HTTP/3"`
 	ProxyProtocol bool           `yaml:"proxy_protocol" doc:"PROXY protocol v1 and v2, required from trusted_proxies and refused from others"`
 	RedirectHTTPS bool           `yaml:"redirect_https" doc:"answer every request 308 to https:// (ACME challenges are still answered)"`
 	Limits        ListenerLimits `yaml:"limits" doc:"what one client may take"`
@@ -78,16 +82,16 @@ type Listener struct {
 
 // ListenerLimits bounds what connections of a listener may take.
 type ListenerLimits struct {
-	Connections      int      `yaml:"connections" default:"50000" doc:"open at once; more are closed at accept"`
-	ConnectionsPerIP int      `yaml:"connections_per_ip" default:"1024" doc:"open at once per address (IPv6: per prefix)"`
-	IPv6Prefix       int      `yaml:"ipv6_prefix" default:"64" doc:"bits of an IPv6 address that count as one client"`
-	HeaderBytes      Size     `yaml:"header_bytes" default:"16KiB" doc:"request line and header fields; more is 431"`
-	Headers          int      `yaml:"headers" default:"100" doc:"header fields; more is 431"`
-	HeaderTimeout    Duration `yaml:"header_timeout" default:"5s" doc:"from the first byte of a request (or of a handshake) to the end of its header"`
-	IdleTimeout      Duration `yaml:"idle_timeout" default:"60s" doc:"between requests"`
+	Connections      int      `yaml:"connections" default:"50000" min:"1" max:"10000000" doc:"open at once; more are closed at accept"`
+	ConnectionsPerIP int      `yaml:"connections_per_ip" default:"1024" min:"1" max:"10000000" doc:"open at once per address (IPv6: per prefix)"`
+	IPv6Prefix       int      `yaml:"ipv6_prefix" default:"64" min:"1" max:"128" doc:"bits of an IPv6 address that count as one client"`
+	HeaderBytes      Size     `yaml:"header_bytes" default:"16KiB" min:"1KiB" max:"1MiB" doc:"request line and header fields; more is 431"`
+	Headers          int      `yaml:"headers" default:"100" min:"1" max:"10000" doc:"header fields; more is 431"`
+	HeaderTimeout    Duration `yaml:"header_timeout" default:"5s" min:"10ms" max:"1h" doc:"from the first byte of a request (or of a handshake) to the end of its header"`
+	IdleTimeout      Duration `yaml:"idle_timeout" default:"60s" min:"10ms" max:"24h" doc:"between requests"`
 	Body             Size     `yaml:"body" default:"10MiB" doc:"request body; more is 413; 0 is unlimited"`
 	BodyMinRate      Size     `yaml:"body_min_rate" default:"1KiB" doc:"bytes per second, either way, below which a connection is closed after 5 s of grace; 0 is no minimum"`
-	Streams          int      `yaml:"streams" default:"100" later:"HTTP/2 is not available in this version" doc:"concurrent HTTP/2 streams per connection"`
+	Streams          int      `yaml:"streams" default:"100" later:"HTTP/2 is not available in this version: leave streams out" doc:"concurrent HTTP/2 streams per connection"`
 }
 
 // TLS is what listeners with tls: true present.
@@ -100,18 +104,18 @@ type TLS struct {
 
 // Certificate is a pair of PEM files.
 type Certificate struct {
-	Cert string `yaml:"cert" doc:"PEM file: certificate and chain"`
-	Key  string `yaml:"key" doc:"PEM file: private key"`
+	Cert string `yaml:"cert" required:"true" doc:"PEM file: certificate and chain"`
+	Key  string `yaml:"key" required:"true" doc:"PEM file: private key"`
 }
 
 // ACME obtains certificates for Domains.
 type ACME struct {
-	Enabled   bool     `yaml:"enabled" doc:"accepts the authority's terms of service"`
+	Enabled   bool     `yaml:"enabled" doc:"true: obtain them; it accepts the authority's terms of service"`
 	Email     string   `yaml:"email" doc:"contact at the authority"`
 	Domains   []string `yaml:"domains" doc:"exact host names"`
 	Directory string   `yaml:"directory" doc:"directory URL; default Let's Encrypt"`
 	CAFile    string   `yaml:"ca_file" doc:"PEM file of roots trusted for the directory; default the system's"`
-	Storage   string   `yaml:"storage" default:"dir" enum:"dir" doc:"dir: node.data_dir/acme"`
+	Storage   string   `yaml:"storage" default:"dir" enum:"dir,redis" later:"storage in redis is not available in this version: write storage: dir" doc:"dir: node.data_dir/acme; redis: shared by several gateways"`
 }
 
 // ClientAuth is how clients prove themselves.
@@ -122,20 +126,20 @@ type ClientAuth struct {
 
 // Dimension is a named property of a request.
 type Dimension struct {
-	Name    string `yaml:"name" doc:"unique; letters, digits, _"`
-	From    string `yaml:"from" doc:"client_ip | header:N | cookie:N | query:N | cert:cn | host | path | method | route | expr: CEL"`
+	Name    string `yaml:"name" required:"true" doc:"unique; small letters, digits, _"`
+	From    string `yaml:"from" required:"true" doc:"client_ip | header:N | cookie:N | query:N | cert:cn | host | path | method | route | expr: CEL"`
 	Default string `yaml:"default" doc:"value when the request has none; without it the dimension is absent"`
 	Secret  bool   `yaml:"secret" doc:"never logged in clear"`
 }
 
 // JWT is where tokens come from and what signs them.
 type JWT struct {
-	Header   string `yaml:"header" default:"authorization"`
-	JWKSFile string `yaml:"jwks_file"`
-	JWKSURL  string `yaml:"jwks_url"`
-	Secret   Secret `yaml:"secret"`
-	Issuer   string `yaml:"issuer"`
-	Audience string `yaml:"audience"`
+	Header   string `yaml:"header" default:"authorization" doc:"header field that carries the token"`
+	JWKSFile string `yaml:"jwks_file" doc:"file of public keys"`
+	JWKSURL  string `yaml:"jwks_url" doc:"URL of public keys"`
+	Secret   Secret `yaml:"secret" doc:"shared key of HS256 tokens"`
+	Issuer   string `yaml:"issuer" doc:"iss that a token must have"`
+	Audience string `yaml:"audience" doc:"aud that a token must have"`
 }
 
 // Headers is what clients are told about limits.
@@ -149,7 +153,7 @@ type Headers struct {
 type Telemetry struct {
 	AccessLog AccessLog `yaml:"access_log" doc:"a line per request"`
 	Log       Log       `yaml:"log" doc:"the gateway's own log, on stderr"`
-	Tracing   Tracing   `yaml:"tracing" doc:"export of spans (trace context is passed on in any case)" later:"span export is not available in this version; traceparent is passed on and logged"`
+	Tracing   Tracing   `yaml:"tracing" doc:"export of spans (trace context is passed on in any case)" later:"span export is not available in this version, traceparent is passed on and logged: leave tracing out"`
 }
 
 // AccessLog is the log of requests.
@@ -161,12 +165,12 @@ type AccessLog struct {
 
 // Log is the log of the gateway itself.
 type Log struct {
-	Level  string `yaml:"level" default:"info" enum:"debug,info,warn,error"`
-	Format string `yaml:"format" default:"text" enum:"text,json"`
+	Level  string `yaml:"level" default:"info" enum:"debug,info,warn,error" doc:"least severity written"`
+	Format string `yaml:"format" default:"text" enum:"text,json" doc:"text for people, json for machines"`
 }
 
 // Tracing exports spans.
 type Tracing struct {
-	OTLP   string  `yaml:"otlp"`
-	Sample Percent `yaml:"sample" default:"1%"`
+	OTLP   string  `yaml:"otlp" doc:"URL of an OTLP collector"`
+	Sample Percent `yaml:"sample" default:"1%" doc:"share of requests traced"`
 }

@@ -2,14 +2,14 @@ package config
 
 // Pool is a set of endpoints that answer the same requests.
 type Pool struct {
-	Name        string      `yaml:"name" doc:"unique"`
+	Name        string      `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
 	Demo        *Respond    `yaml:"demo" doc:"an upstream inside this process that echoes requests as JSON, for trying things out; instead of endpoints"`
 	Balance     string      `yaml:"balance" default:"p2c" enum:"round_robin,weighted,least_requests,p2c,random,ring_hash,maglev" doc:"how an endpoint is picked"`
 	HashOn      string      `yaml:"hash_on" doc:"a dimension, for ring_hash and maglev"`
-	Protocol    string      `yaml:"protocol" default:"http1" enum:"http1,h2,h2c,auto" doc:"what the endpoints speak; http1 is what this version has"`
+	Protocol    string      `yaml:"protocol" default:"http1" enum:"http1,h2,h2c,auto" later:"only http1 is available in this version: write protocol: http1" doc:"what the endpoints speak"`
 	TLS         PoolTLS     `yaml:"tls" doc:"TLS towards the endpoints"`
 	Endpoints   []Endpoint  `yaml:"endpoints" doc:"who answers"`
-	SlowStart   Duration    `yaml:"slow_start" default:"0s" doc:"how long a new or returning endpoint takes to reach its full weight"`
+	SlowStart   Duration    `yaml:"slow_start" default:"0s" max:"1h" doc:"how long a new or returning endpoint takes to reach its full weight"`
 	Health      Health      `yaml:"health" doc:"who is well"`
 	Breaker     Breaker     `yaml:"breaker" doc:"per endpoint: stops asking one that fails"`
 	Retry       Retry       `yaml:"retry" doc:"second chances"`
@@ -19,8 +19,8 @@ type Pool struct {
 
 // Endpoint is one server of a pool.
 type Endpoint struct {
-	Address string `yaml:"address" doc:"host:port; a host name is re-resolved"`
-	Weight  int    `yaml:"weight" default:"1" doc:"share of requests, 1 to 1000"`
+	Address string `yaml:"address" required:"true" doc:"host:port; a host name is re-resolved"`
+	Weight  int    `yaml:"weight" default:"1" min:"1" max:"1000" doc:"share of requests"`
 	Zone    string `yaml:"zone" doc:"preferred by gateways of the same node.zone"`
 }
 
@@ -44,45 +44,47 @@ type Health struct {
 // ActiveHealth probes endpoints.
 type ActiveHealth struct {
 	Path     string   `yaml:"path" doc:"GET this; empty: no probes"`
-	Interval Duration `yaml:"interval" default:"2s" doc:"between probes of an endpoint, jittered"`
-	Timeout  Duration `yaml:"timeout" default:"500ms" doc:"a probe without an answer by then failed"`
-	Rise     int      `yaml:"rise" default:"2" doc:"good probes in a row that make it healthy"`
-	Fall     int      `yaml:"fall" default:"3" doc:"bad probes in a row that make it unhealthy"`
+	Interval Duration `yaml:"interval" default:"2s" min:"10ms" max:"1h" doc:"between probes of an endpoint, jittered"`
+	Timeout  Duration `yaml:"timeout" default:"500ms" min:"1ms" max:"10m" doc:"a probe without an answer by then failed"`
+	Rise     int      `yaml:"rise" default:"2" min:"1" max:"1000" doc:"good probes in a row that make it healthy"`
+	Fall     int      `yaml:"fall" default:"3" min:"1" max:"1000" doc:"bad probes in a row that make it unhealthy"`
 	Expect   string   `yaml:"expect" default:"200-399" doc:"good status codes: 200 or 200-399 or 200,204"`
 }
 
 // PassiveHealth ejects endpoints that fail requests.
 type PassiveHealth struct {
-	ConsecutiveFailures int      `yaml:"consecutive_failures" default:"5" doc:"connection errors, time-outs and 502-504 in a row; 0 is off"`
+	ConsecutiveFailures int      `yaml:"consecutive_failures" default:"5" min:"0" max:"1000000" doc:"connection errors, time-outs and 502-504 in a row; 0 is off"`
 	ErrorRate           Percent  `yaml:"error_rate" default:"50%" doc:"of the requests of the last 10 s; 0% is off"`
-	MinRequests         int      `yaml:"min_requests" default:"20" doc:"fewer say nothing about a rate"`
-	Eject               Duration `yaml:"eject" default:"5s" doc:"how long; doubles with each ejection in a row, to 10 times"`
+	MinRequests         int      `yaml:"min_requests" default:"20" min:"1" max:"1000000" doc:"fewer say nothing about a rate"`
+	Eject               Duration `yaml:"eject" default:"5s" min:"1ms" max:"24h" doc:"how long; doubles with each ejection in a row, to 10 times"`
 	MaxEject            Percent  `yaml:"max_eject" default:"50%" doc:"never more of the pool than this, but always at least one"`
 }
 
 // Breaker stops asking an endpoint that fails, for a while.
 type Breaker struct {
-	FailureThreshold  int      `yaml:"failure_threshold" default:"10" doc:"failures in a row that open it; 0 is off"`
-	RecoveryThreshold int      `yaml:"recovery_threshold" default:"5" doc:"successes in a row, half open, that close it"`
-	Timeout           Duration `yaml:"timeout" default:"30s" doc:"open this long before it half opens; doubles each time it opens again"`
-	MaxTimeout        Duration `yaml:"max_timeout" default:"5m" doc:"the doubling ends here"`
-	HalfOpen          int      `yaml:"half_open" default:"3" doc:"requests at once while half open"`
+	FailureThreshold  int      `yaml:"failure_threshold" default:"10" min:"0" max:"1000000" doc:"failures in a row that open it; 0 is off"`
+	RecoveryThreshold int      `yaml:"recovery_threshold" default:"5" min:"1" max:"1000000" doc:"successes in a row, half open, that close it"`
+	Timeout           Duration `yaml:"timeout" default:"30s" min:"1ms" max:"24h" doc:"open this long before it half opens; doubles each time it opens again"`
+	MaxTimeout        Duration `yaml:"max_timeout" default:"5m" min:"1ms" max:"24h" doc:"the doubling ends here"`
+	HalfOpen          int      `yaml:"half_open" default:"3" min:"1" max:"1000000" doc:"requests at once while half open"`
 }
 
 // Retry is when a failed attempt is tried again on another endpoint.
 type Retry struct {
-	Attempts int      `yaml:"attempts" default:"2" doc:"attempts in all; 1 is no retry"`
+	Attempts int      `yaml:"attempts" default:"2" min:"1" max:"5" doc:"attempts in all; 1 is no retry"`
 	On       []string `yaml:"on" default:"connect,reset,503" doc:"connect | reset | timeout | a status code. Only connect repeats a request that is not idempotent"`
 	Budget   Percent  `yaml:"budget" default:"20%" doc:"retries per request over the last 10 s, and 3 a second in any case"`
-	Backoff  Duration `yaml:"backoff" default:"25ms" doc:"before the second retry, doubling, with full jitter; the first, to another endpoint, is at once"`
+	Backoff  Duration `yaml:"backoff" default:"25ms" max:"1m" doc:"before the second retry, doubling, with full jitter; the first, to another endpoint, is at once"`
 }
 
 // Connections bounds the connections to each endpoint.
 type Connections struct {
-	Max         int      `yaml:"max" default:"1024" doc:"open at once; a request that finds no room tries another endpoint or is refused"`
-	Idle        int      `yaml:"idle" default:"512" doc:"kept open when not in use"`
-	IdleTimeout Duration `yaml:"idle_timeout" default:"30s" doc:"closed after this long without use"`
-	DialTimeout Duration `yaml:"dial_timeout" default:"1s" doc:"TCP and TLS handshake"`
+	Max          int      `yaml:"max" default:"1024" min:"1" max:"1000000" doc:"open at once; more wait in the queue"`
+	Queue        int      `yaml:"queue" default:"1024" doc:"requests that may wait when all connections of the pool are in use; 0: none, refused at once"`
+	QueueTimeout Duration `yaml:"queue_timeout" default:"500ms" doc:"how long one of them waits"`
+	Idle         int      `yaml:"idle" default:"512" min:"0" max:"1000000" doc:"kept open when not in use"`
+	IdleTimeout  Duration `yaml:"idle_timeout" default:"30s" min:"10ms" max:"24h" doc:"closed after this long without use"`
+	DialTimeout  Duration `yaml:"dial_timeout" default:"1s" min:"1ms" max:"10m" doc:"TCP and TLS handshake"`
 }
 
 // PoolTimeout bounds what an endpoint may take.
@@ -93,28 +95,28 @@ type PoolTimeout struct {
 
 // Route says where a request goes.
 type Route struct {
-	Name     string    `yaml:"name" doc:"unique"`
+	Name     string    `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
 	Match    Match     `yaml:"match" doc:"all that is given must hold; nothing given matches everything"`
 	Pool     string    `yaml:"pool" doc:"where to; or split, respond, redirect"`
 	Split    []Split   `yaml:"split" doc:"several pools by weight"`
 	Respond  *Respond  `yaml:"respond" doc:"a fixed answer"`
 	Redirect *Redirect `yaml:"redirect" doc:"an answer that sends the client elsewhere"`
-	Priority any       `yaml:"priority" default:"normal" later:"priorities are not available in this version" doc:"critical | high | normal | low"`
-	Timeout  Duration  `yaml:"timeout" default:"30s" doc:"from the request's header to the response's header, all attempts; 0s is unlimited"`
+	Priority any       `yaml:"priority" default:"normal" later:"priorities are not available in this version: leave priority out" doc:"critical | high | normal | low"`
+	Timeout  Duration  `yaml:"timeout" default:"30s" doc:"from the end of the request to the response's header, all attempts; 0s is unlimited"`
 	Rewrite  Rewrite   `yaml:"rewrite" doc:"the path and host the upstream sees"`
 	Request  Transform `yaml:"request" doc:"header fields towards the upstream"`
 	Response Transform `yaml:"response" doc:"header fields towards the client"`
-	Cache    any       `yaml:"cache" later:"the cache is not available in this version" doc:"response cache"`
+	Cache    any       `yaml:"cache" default:"{enabled: false, max_object: 8MiB, ttl: 0s, stale_while_revalidate: 0s, stale_if_error: 0s}" later:"the cache is not available in this version: leave it out, or write enabled: false" doc:"response cache"`
 	Mirror   Mirror    `yaml:"mirror" doc:"copies of requests to another pool, answers dropped"`
 	Fallback Fallback  `yaml:"fallback" doc:"what to answer when the pool can't"`
-	Hold     string    `yaml:"hold" default:"body" enum:"body,headers" later:"queues are not available in this version" doc:"how long a seat is held"`
-	Body     *Size     `yaml:"body" doc:"request body limit, instead of the listener's; 0 is unlimited"`
+	Hold     string    `yaml:"hold" default:"body" enum:"body,headers" later:"queues are not available in this version: leave hold out" doc:"how long a seat is held"`
+	Body     *Size     `yaml:"body" min:"0" doc:"request body limit, instead of the listener's; 0 is unlimited"`
 }
 
 // Match is what a request must be for its route. All that is given must hold.
 type Match struct {
 	Hosts   []string     `yaml:"hosts" doc:"api.example.com or *.example.org (any depth below, not itself)"`
-	Path    string       `yaml:"path" doc:"/exact, /prefix/*, /users/:id/orders, or ~^/regex"`
+	Path    string       `yaml:"path" template:"text" doc:"/exact, /prefix/*, /users/:id/orders, or ~^/regex"`
 	Methods []string     `yaml:"methods" doc:"GET, POST…; GET takes HEAD too"`
 	Headers []FieldMatch `yaml:"headers" doc:"header fields"`
 	Query   []FieldMatch `yaml:"query" doc:"query parameters"`
@@ -123,37 +125,37 @@ type Match struct {
 
 // FieldMatch is a header field or query parameter that must be there. At most one of Value and Regex is given.
 type FieldMatch struct {
-	Name  string `yaml:"name" doc:"header names in any case; query names exactly"`
+	Name  string `yaml:"name" required:"true" doc:"header names in any case; query names exactly"`
 	Value string `yaml:"value" doc:"exactly this; without value and regex it only has to be there"`
-	Regex string `yaml:"regex" doc:"RE2, anywhere in the value"`
+	Regex string `yaml:"regex" template:"text" doc:"RE2, anywhere in the value"`
 }
 
 // Split is a pool's share of a route.
 type Split struct {
-	Pool   string `yaml:"pool"`
-	Weight int    `yaml:"weight" doc:"share, 0 to 1000000"`
+	Pool   string `yaml:"pool" required:"true" doc:"a pool's name"`
+	Weight int    `yaml:"weight" min:"0" max:"1000000" doc:"share of requests, in proportion to the others"`
 }
 
 // Respond is a fixed answer. As a pool's demo it is an answer of that upstream instead of its echo.
 type Respond struct {
-	Status  int           `yaml:"status" default:"200"`
-	Body    string        `yaml:"body" doc:"text, or file"`
-	File    string        `yaml:"file" doc:"read at load"`
-	Headers []HeaderValue `yaml:"headers"`
+	Status  int           `yaml:"status" default:"200" min:"200" max:"599" doc:"status code"`
+	Body    string        `yaml:"body" template:"text" doc:"text; or file"`
+	File    string        `yaml:"file" doc:"path of the body, read at load, at most 1MiB"`
+	Headers []HeaderValue `yaml:"headers" doc:"header fields of the answer"`
 }
 
 // Redirect sends the client elsewhere.
 type Redirect struct {
-	Status int    `yaml:"status" default:"302" enum:"301,302,303,307,308"`
-	To     string `yaml:"to" doc:"URL or path; ${host}, ${path}, ${query}, ${uri} and dimensions"`
+	Status int    `yaml:"status" default:"302" enum:"301,302,303,307,308" doc:"status code"`
+	To     string `yaml:"to" required:"true" template:"dimensions" doc:"URL or path; ${host}, ${path}, ${query}, ${uri} and dimensions"`
 }
 
 // Rewrite changes the path and host that the upstream sees. Prefixes come first, then the regex.
 type Rewrite struct {
 	StripPrefix string `yaml:"strip_prefix" doc:"taken off the front of the path"`
 	Prefix      string `yaml:"prefix" doc:"put in front of it"`
-	Regex       string `yaml:"regex" doc:"RE2 on the path"`
-	To          string `yaml:"to" doc:"replacement, $1 or ${name} for groups"`
+	Regex       string `yaml:"regex" template:"text" doc:"RE2 on the path"`
+	To          string `yaml:"to" template:"text" doc:"replacement, $1 or ${name} for groups"`
 	Host        string `yaml:"host" doc:"Host sent to the upstream; empty keeps the client's"`
 }
 
@@ -166,14 +168,14 @@ type Transform struct {
 
 // HeaderValue is a header field.
 type HeaderValue struct {
-	Name  string `yaml:"name"`
-	Value string `yaml:"value"`
+	Name  string `yaml:"name" required:"true" doc:"header name"`
+	Value string `yaml:"value" template:"dimensions" doc:"its value; ${dimension}, ${uri} and ${query} in a route's request and response"`
 }
 
 // Mirror copies requests to another pool. Requests whose body is not in memory (over 64 KiB or chunked) are not copied.
 type Mirror struct {
-	Pool    string  `yaml:"pool"`
-	Percent Percent `yaml:"percent" default:"0%"`
+	Pool    string  `yaml:"pool" doc:"a pool's name"`
+	Percent Percent `yaml:"percent" default:"0%" doc:"share of requests copied"`
 }
 
 // Fallback is what a client gets instead of a refusal for the reasons in On.
@@ -185,14 +187,24 @@ type Fallback struct {
 
 // Policy is a limit.
 type Policy struct {
-	Name       string   `yaml:"name" doc:"unique"`
-	Dimensions []string `yaml:"dimensions" doc:"one bucket per distinct combination of values; none: one bucket for everybody"`
-	Algorithm  string   `yaml:"algorithm" default:"token_bucket" enum:"token_bucket,sliding_window,leaky_bucket,fixed_window,concurrency,adaptive,quota" doc:"this version has token_bucket"`
-	Limit      int64    `yaml:"limit" doc:"requests per window"`
-	Window     Duration `yaml:"window" default:"1s"`
-	Burst      int64    `yaml:"burst" doc:"bucket size; default the limit"`
-	Scope      string   `yaml:"scope" default:"local" enum:"local,cluster,strict" doc:"this version has local: each gateway by itself"`
-	Routes     []string `yaml:"routes" doc:"names; none: every route"`
-	When       string   `yaml:"when" doc:"CEL giving a bool: only requests for which it holds"`
-	Mode       string   `yaml:"mode" default:"enforce" enum:"enforce,shadow,off" doc:"shadow: counted and reported, never refused"`
+	Name        string   `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
+	Dimensions  []string `yaml:"dimensions" doc:"one bucket per distinct combination of values; none: one bucket for everybody"`
+	Algorithm   string   `yaml:"algorithm" default:"token_bucket" enum:"token_bucket,sliding_window,leaky_bucket,fixed_window,concurrency,adaptive,quota" later:"only token_bucket is available in this version: write algorithm: token_bucket (with burst: 1 it spaces requests evenly)" doc:"how it counts"`
+	Limit       int64    `yaml:"limit" required:"true" min:"1" max:"1000000000" doc:"requests per window"`
+	Window      Duration `yaml:"window" default:"1s" min:"1ms" max:"8760h" doc:"what limit is per; the bucket refills at limit/window, steadily"`
+	Burst       int64    `yaml:"burst" min:"1" max:"1000000000" doc:"bucket size: requests that may come at once; default the limit"`
+	Scope       string   `yaml:"scope" default:"local" enum:"local,cluster,strict" later:"only local is available in this version, every gateway counts by itself: write scope: local" doc:"local: each gateway by itself; cluster: one limit, gossip; strict: one limit, Redis"`
+	Routes      []string `yaml:"routes" doc:"names; none: every route"`
+	When        string   `yaml:"when" doc:"CEL giving a bool: only requests for which it holds"`
+	Mode        string   `yaml:"mode" default:"enforce" enum:"enforce,shadow,off" doc:"shadow: counted and reported, never refused"`
+	Parent      string   `yaml:"parent" later:"parents are not available in this version: write two policies, both are charged" doc:"a policy charged together with this one; fields not given are inherited"`
+	Overrides   any      `yaml:"overrides" later:"overrides are not available in this version: write a policy of its own with when:" doc:"other limits for some values"`
+	Granularity int      `yaml:"granularity" default:"60" later:"sliding windows are not available in this version: leave granularity out" doc:"sub-windows of a sliding window"`
+	Priority    any      `yaml:"priority" later:"priorities are not available in this version: leave priority out" doc:"priority of requests under this policy, if higher than the route's"`
+	Cost        any      `yaml:"cost" default:"1" later:"costs are not available in this version, every request costs 1: leave cost out" doc:"CEL giving an integer: what a request costs"`
+	Settle      string   `yaml:"settle" later:"costs are not available in this version, every request costs 1: leave settle out" doc:"CEL on the response that corrects the cost"`
+	Action      string   `yaml:"action" default:"reject" enum:"reject,queue,tag" later:"only reject is available in this version: write action: reject, or mode: shadow to refuse nobody" doc:"reject: 429; queue: wait; tag: a header field to the upstream"`
+	MaxWait     Duration `yaml:"max_wait" default:"0s" later:"queues are not available in this version: leave max_wait out" doc:"longest wait of action: queue"`
+	OnOutage    string   `yaml:"on_outage" default:"cluster" enum:"cluster,local,open,closed" later:"scope: strict is not available in this version: leave on_outage out" doc:"what scope: strict does without its store"`
+	Timezone    string   `yaml:"timezone" default:"UTC" later:"quotas are not available in this version: leave timezone out" doc:"whose calendar the windows of a quota follow"`
 }

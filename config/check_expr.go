@@ -1,0 +1,174 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"weir/internal/expr"
+)
+
+// BuiltinDimensions are the names that are always there and cannot be defined.
+var BuiltinDimensions = []string{"ip", "host", "path", "method", "route"}
+
+// templateNames are what a template may name besides dimensions.
+var templateNames = []string{"uri", "query"}
+
+var dimensionForm = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,63}$`)
+
+// expressions compiles CEL against the dimensions of a file.
+type expressions struct{ env *expr.Env }
+
+// compile returns what is wrong with src, or "".
+func (e *expressions) compile(src string, kind expr.Kind) string {
+	if e.env == nil {
+		return ""
+	}
+	if _, err := e.env.Compile(src, kind); err != nil {
+		return fmt.Sprintf("the expression %s: %v", quote(src), err)
+	}
+	return ""
+}
+
+// checkWhen checks a condition.
+func (k *checker) checkWhen(path, src string) {
+	if src == "" {
+		return
+	}
+	if problem := k.exprs.compile(src, expr.Bool); problem != "" {
+		k.fault(path, "%s", problem)
+	}
+}
+
+// checkDimensions checks names and sources, and makes the names known.
+func (k *checker) checkDimensions() {
+	k.dimensions = append(k.dimensions, BuiltinDimensions...)
+	first := map[string]int{}
+	for i := range k.c.Dimensions {
+		d := &k.c.Dimensions[i]
+		path := fmt.Sprintf("dimensions[%d]", i)
+		k.checkDimensionName(path+".name", d.Name, first, i)
+		k.checkFrom(path+".from", d)
+		k.checkText(path+".default", d.Default)
+		if _, twice := first[d.Name]; !twice && dimensionForm.MatchString(d.Name) && !contains(k.dimensions, d.Name) {
+			k.dimensions = append(k.dimensions, d.Name)
+			first[d.Name] = i
+		}
+	}
+	k.exprs = &expressions{env: newEnv(k.dimensions)}
+}
+
+// newEnv returns an environment of the dimensions that it takes: a name that it refuses has a fault already.
+func newEnv(dimensions []string) *expr.Env {
+	env, err := expr.NewEnv(dimensions)
+	if err == nil {
+		return env
+	}
+	var good []string
+	for _, d := range dimensions {
+		if _, err := expr.NewEnv([]string{d}); err == nil {
+			good = append(good, d)
+		}
+	}
+	env, err = expr.NewEnv(good)
+	if err != nil {
+		return nil
+	}
+	return env
+}
+
+func (k *checker) checkDimensionName(path, name string, first map[string]int, index int) {
+	if name == "" {
+		return // recorded as missing
+	}
+	j, twice := first[name]
+	switch {
+	case contains(BuiltinDimensions, name):
+		k.fault(path, "the dimension %s is built in: use it without defining it, or choose another name", quote(name))
+	case contains(templateNames, name):
+		k.fault(path, "the name %s is taken: ${%s} in templates is the request's own: choose another", quote(name), name)
+	case twice:
+		k.fault(path, "the name %s is taken: dimensions[%d] has it in line %d: choose another", quote(name), j, k.line(fmt.Sprintf("dimensions[%d].name", j)))
+	case !dimensionForm.MatchString(name):
+		advice := "write up to 64 small letters, digits and _, not a digit first"
+		if low := strings.ReplaceAll(strings.ToLower(name), "-", "_"); dimensionForm.MatchString(low) {
+			advice = "small letters, digits and _ only: write " + low
+		}
+		k.fault(path, "%s is no name for a dimension: %s", quote(name), advice)
+	default:
+		if _, err := expr.NewEnv([]string{name}); err != nil {
+			k.fault(path, "%v", err)
+		}
+	}
+}
+
+// sourcesAlone and sourcesOf are what a dimension may be taken from: by itself, or with a name after a colon.
+var (
+	sourcesAlone = []string{"client_ip", "host", "path", "method", "route"}
+	sourcesOf    = []string{"header", "cookie", "query", "cert", "expr", "jwt"}
+)
+
+const fromForms = "client_ip, header:NAME, cookie:NAME, query:NAME, cert:cn, host, path, method, route or expr: CEL"
+
+// checkFrom checks the source of a dimension. Expressions may name the dimensions above them.
+func (k *checker) checkFrom(path string, d *Dimension) {
+	if d.From == "" || contains(sourcesAlone, d.From) {
+		return
+	}
+	kind, arg, hasArg := strings.Cut(d.From, ":")
+	arg = strings.TrimSpace(arg)
+	switch {
+	case hasArg && contains(sourcesAlone, kind):
+		k.fault(path, "%s takes no name: write %s", kind, kind)
+	case !contains(sourcesOf, kind):
+		advice := ": write " + fromForms
+		if meant := nearest(kind, append(sourcesAlone, sourcesOf...)); meant != "" {
+			advice = fmt.Sprintf(": did you mean %s?", strings.Replace(d.From, kind, meant, 1))
+		}
+		k.fault(path, "%s is no source of a dimension%s", quote(d.From), advice)
+	case kind == "jwt":
+		k.fault(path, "jwt dimensions are not available in this version: let the client's header name the caller, for example header:x-user-id")
+	case kind == "cert" && arg != "cn":
+		k.fault(path, "%s is no source of a dimension: of a certificate there is cert:cn", quote(d.From))
+	case kind == "cert" && k.c.TLS.ClientAuth.Mode == "none":
+		k.fault(path, "no client ever shows a certificate: write tls: {client_auth: {mode: request, ca: …}} too")
+	case kind == "expr":
+		e := expressions{env: newEnv(k.dimensions)}
+		if problem := e.compile(arg, expr.String); problem != "" {
+			k.fault(path, "%s", problem)
+		}
+	case arg == "":
+		k.fault(path, "%s needs a name: write %s:NAME", quote(d.From), kind)
+	case (kind == "header" || kind == "cookie") && !isToken(arg):
+		k.fault(path, "%s is no name of a %s: letters, digits and !#$%%&'*+-.^_`|~", quote(arg), kind)
+	}
+}
+
+// checkTemplate checks the ${names} of a header value or redirect.
+func (k *checker) checkTemplate(path, text string) {
+	for {
+		i := strings.Index(text, "${")
+		if i < 0 {
+			return
+		}
+		rest := text[i+2:]
+		if i > 0 && text[i-1] == '$' {
+			text = rest
+			continue
+		}
+		name, after, closed := strings.Cut(rest, "}")
+		if !closed {
+			k.fault(path, "%s has no closing }: write ${dimension}, or $${ for the text itself", quote(text[i:]))
+			return
+		}
+		if known := append(k.dimensions[:len(k.dimensions):len(k.dimensions)], templateNames...); !contains(known, name) {
+			advice := didYouMean(name, known)
+			if advice == "" {
+				advice = ": define it under dimensions:, or write $${ for the text itself"
+			}
+			k.fault(path, "${%s} is no dimension%s", name, advice)
+			return
+		}
+		text = after
+	}
+}

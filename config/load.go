@@ -1,0 +1,56 @@
+package config
+
+import (
+	"os"
+	"reflect"
+	"sync"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// source is the text a Config came from.
+type source struct {
+	name string
+	text []byte
+	once sync.Once // fills root, for Pos
+	root *yaml.Node
+}
+
+// Load reads the file at path. env looks up environment variables (os.LookupEnv); secrets and files that the file names are
+// read too, relative to the working directory. The error is [Faults]: everything wrong with the file at once.
+func Load(path string, env func(string) (string, bool)) (*Config, error) {
+	data, problem := readBounded(path, maxFile)
+	if problem != "" {
+		return nil, Faults{{File: path, Line: 1, Col: 1, Message: problem}}
+	}
+	return Parse(path, data, env)
+}
+
+// Parse is Load for bytes that are already there; name stands for the file in messages. data must not change afterwards.
+func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, error) {
+	faults := &faultList{file: name}
+	root := readTree(data, faults)
+	if root == nil {
+		return nil, faults.err()
+	}
+	c := &Config{source: &source{name: name, text: data}}
+	v := reflect.ValueOf(c).Elem()
+	keep := c.source
+	v.Set(layoutOf(v.Type()).defaults)
+	c.source = keep
+	d := &decoder{env: env, faults: faults}
+	d.value(root, v, nil)
+	if c.Node.Name == "" {
+		c.Node.Name, _ = os.Hostname()
+	}
+	for i := range c.Policies {
+		if p := &c.Policies[i]; p.Burst == 0 {
+			p.Burst = p.Limit
+		}
+	}
+	check(c, root, faults)
+	if err := faults.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}

@@ -1,0 +1,173 @@
+package config
+
+import (
+	"bytes"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// object is keys and values in file order. It marshals as a JSON object and as a YAML mapping.
+type object []member
+
+type member struct {
+	key   string
+	value any // string, bool, int64, object or []any
+}
+
+// MarshalJSON writes the members in order.
+func (o object) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, m := range o {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		key, err := json.Marshal(m.key)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(m.value)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(key)
+		b.WriteByte(':')
+		b.Write(value)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// MarshalYAML writes the members in order.
+func (o object) MarshalYAML() (any, error) {
+	n := &yaml.Node{Kind: yaml.MappingNode}
+	for _, m := range o {
+		var key, value yaml.Node
+		key.SetString(m.key)
+		if err := value.Encode(m.value); err != nil {
+			return nil, err
+		}
+		n.Content = append(n.Content, &key, &value)
+	}
+	return n, nil
+}
+
+// Redacted returns the configuration as it is in force, every default filled in, for showing to people: keys as in the file
+// and in its order, durations, sizes and percentages as people write them, secrets as "[redacted]", the content of files as
+// their path. It marshals as JSON and as YAML.
+func (c *Config) Redacted() any {
+	return dump(reflect.ValueOf(c).Elem(), Secret.String)
+}
+
+// MarshalJSON writes Redacted.
+func (c *Config) MarshalJSON() ([]byte, error) { return json.Marshal(c.Redacted()) }
+
+// MarshalYAML writes Redacted.
+func (c *Config) MarshalYAML() (any, error) { return c.Redacted(), nil }
+
+// dump turns a value into objects, lists, strings, numbers and bools.
+func dump(v reflect.Value, secret func(Secret) string) any {
+	switch x := v.Interface().(type) {
+	case Secret:
+		return secret(x)
+	case time.Duration:
+		return formatDuration(x)
+	case Size:
+		return x.String()
+	case Percent:
+		return x.String()
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		return dumpStruct(v, secret)
+	case reflect.Pointer:
+		return dump(v.Elem(), secret)
+	case reflect.Slice:
+		list := make([]any, v.Len())
+		for i := range list {
+			list[i] = dump(v.Index(i), secret)
+		}
+		return list
+	case reflect.Int, reflect.Int64:
+		return v.Int()
+	case reflect.Bool:
+		return v.Bool()
+	}
+	return v.String()
+}
+
+// dumpStruct leaves out what is not there (a nil pointer), what this version never has in force, and a body that came from a
+// file.
+func dumpStruct(v reflect.Value, secret func(Secret) string) object {
+	l := layoutOf(v.Type())
+	o := make(object, 0, len(l.fields))
+	respond, isRespond := v.Interface().(Respond)
+	for i := range l.fields {
+		f := &l.fields[i]
+		value := v.Field(f.index)
+		if (f.later != "" && f.enum == nil) || (value.Kind() == reflect.Pointer && value.IsNil()) {
+			continue
+		}
+		if isRespond && f.key == "body" && respond.File != "" {
+			continue
+		}
+		o = append(o, member{f.key, dump(value, secret)})
+	}
+	return o
+}
+
+// hashRounds makes guessing a weak secret from a hash and the rest of the configuration cost about a millisecond a guess.
+const hashRounds = 10_000
+
+// Hash returns 12 hex digits that are the same for the same configuration in force, on every machine, wherever its values
+// come from. Secrets and the files of fixed answers count. A secret cannot be read from it, and guessing one is slow.
+func (c *Config) Hash() string {
+	var secrets, bodies strings.Builder
+	shown := dump(reflect.ValueOf(c).Elem(), func(s Secret) string {
+		secrets.WriteString(string(s))
+		secrets.WriteByte(0)
+		return s.String()
+	})
+	text, err := json.Marshal(shown)
+	if err != nil {
+		panic("BUG: marshal configuration: " + err.Error())
+	}
+	for _, r := range c.responds() {
+		bodies.WriteString(r.Body)
+		bodies.WriteByte(0)
+	}
+	key, err := pbkdf2.Key(sha256.New, secrets.String(), []byte("weir configuration"), hashRounds, sha256.Size)
+	if err != nil {
+		panic("BUG: derive from secrets: " + err.Error())
+	}
+	sum := sha256.New()
+	sum.Write(key)
+	sum.Write(text)
+	sum.Write([]byte(bodies.String()))
+	return hex.EncodeToString(sum.Sum(nil)[:6])
+}
+
+// responds returns every fixed answer, in file order.
+func (c *Config) responds() []*Respond {
+	var all []*Respond
+	add := func(r *Respond) {
+		if r != nil {
+			all = append(all, r)
+		}
+	}
+	for i := range c.Pools {
+		add(c.Pools[i].Demo)
+	}
+	for i := range c.Routes {
+		add(c.Routes[i].Respond)
+		add(c.Routes[i].Fallback.Respond)
+	}
+	return all
+}

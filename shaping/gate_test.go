@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -304,17 +305,22 @@ func TestStress(t *testing.T) {
 				for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 				}
 				entered.Add(1)
+				runtime.Gosched()
 				inside.Add(-1)
 				s.Leave()
 			}
 		})
 	}
 	for i := range rounds {
+		runtime.Gosched()
 		g.Reshape(GateConfig{Limit: 1 + i%largest, MaxLength: workers, MaxWait: time.Hour})
 	}
 	wg.Wait()
 	if most.Load() > largest {
 		t.Errorf("%d seats in use", most.Load())
+	}
+	if g.Stats().Waited == 0 {
+		t.Error("nobody ever waited")
 	}
 	if st := g.Stats(); st.InFlight != 0 || st.Waiting != 0 || entered.Load() != workers*rounds {
 		t.Errorf("%+v after %d of %d", st, entered.Load(), workers*rounds)

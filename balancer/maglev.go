@@ -1,5 +1,10 @@
 package balancer
 
+import (
+	"cmp"
+	"slices"
+)
+
 // maglevSize is the number of slots, a prime: at 100 endpoints of one weight, shares differ by about 1 %.
 const maglevSize = 65537
 
@@ -22,8 +27,13 @@ func newMaglev(members []*Endpoint) *lookup {
 		highest = max(highest, w)
 		walkers[i] = walker{at: e.hash % maglevSize, step: mix(e.hash)%(maglevSize-1) + 1, weight: w}
 	}
+	order := make([]uint32, len(members)) // of turns: by address, so that the order of the configuration is without effect
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	slices.SortFunc(order, func(x, y uint32) int { return cmp.Compare(members[x].address, members[y].address) })
 	for filled := 0; ; {
-		for i := range walkers {
+		for _, i := range order {
 			w := &walkers[i]
 			if w.credit += w.weight; w.credit < highest {
 				continue
@@ -32,7 +42,7 @@ func newMaglev(members []*Endpoint) *lookup {
 			for l.table[w.at] != free {
 				w.at = (w.at + w.step) % maglevSize
 			}
-			l.table[w.at] = uint32(i)
+			l.table[w.at] = i
 			if filled++; filled == maglevSize {
 				return l
 			}

@@ -45,21 +45,22 @@ func (m *ewma) value(now mono.Time) float64 {
 	return v * keep
 }
 
-// observe adds a sample. One that only raises is without effect unless it is above the average: a fast failure says nothing
-// good about an endpoint.
-func (m *ewma) observe(rtt time.Duration, onlyRaise bool, now mono.Time) {
+// observe adds the latency of an attempt. One that failed counts as no faster than the average was: a fast failure says
+// nothing good about an endpoint, and of one that is unknown it says nothing.
+func (m *ewma) observe(rtt time.Duration, failed bool, now mono.Time) {
 	sample := float64(max(rtt, 1))
 	for {
 		old := m.word.Load()
 		v, keep, tick := decayed(old, now)
 		next := max(sample, v*keep+sample*(1-keep))
 		switch {
+		case old == 0 && failed:
+			return
 		case old == 0:
-			if onlyRaise {
-				return
-			}
 			next, tick = sample, uint32(now>>ewmaShift)
-		case sample < v && (onlyRaise || keep == 1):
+		case failed:
+			next = max(sample, v)
+		case sample < v && keep == 1:
 			return
 		}
 		if m.word.CompareAndSwap(old, uint64(math.Float32bits(float32(next)))<<32|uint64(tick)) {

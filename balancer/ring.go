@@ -44,9 +44,9 @@ func newRing(members []*Endpoint) *lookup {
 	return l
 }
 
-// loadBound is how far over its fair share an endpoint may be: consistent hashing with bounded loads (Mirrokni, Thorup and
+// loadBoundNum / loadBoundDen is how far over its fair share an endpoint may be: consistent hashing with bounded loads (Mirrokni, Thorup and
 // Zadimoghaddam, 2016) with c = 1.25.
-const loadBound = 1.25
+const loadBoundNum, loadBoundDen = 5, 4
 
 // ring walks clockwise from the hint's place to the first endpoint that can be taken and has, with this lease, no more than
 // ⌈1.25 × its share⌉ of what is in flight in its tier.
@@ -55,7 +55,7 @@ func (a *ask) ring(t *tier) *Endpoint {
 	for _, e := range t.ends {
 		inflight += e.inflight.Load()
 	}
-	perWeight := loadBound * float64(inflight) / float64(t.sums[len(t.sums)-1])
+	sum := t.sums[len(t.sums)-1]
 	l := a.v.lookup
 	key := mix(a.hint)
 	start := sort.Search(len(l.points), func(i int) bool { return l.points[i] >= key })
@@ -69,7 +69,7 @@ func (a *ask) ring(t *tier) *Endpoint {
 			continue
 		}
 		e := a.v.all[m]
-		if float64(e.inflight.Load()) < math.Ceil(perWeight*float64(e.weight.Load())) && a.only(e) != nil {
+		if loadBoundDen*sum*e.inflight.Load() < loadBoundNum*inflight*e.weight.Load() && a.only(e) != nil {
 			return e
 		}
 	}

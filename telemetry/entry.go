@@ -233,5 +233,5 @@ func unhex(c byte) byte {
 	if 'A' <= c && c <= 'F' {
 		return c - 'A' + 10
 	}
-	return nibble(c)
+	return nibbles[c]
 }

@@ -8,6 +8,14 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
+// plain are the bytes that stand in a JSON string as they are: printable ASCII, but for the quote and the backslash.
+var plain = func() (t [256]bool) {
+	for c := byte(' '); c <= '~'; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
 // appendString appends s to dst as a JSON string of printable characters: control characters, line and paragraph
 // separators, format characters (bidirectional overrides) and whatever else does not print are written \uXXXX, invalid
 // UTF-8 becomes \ufffd. After limit bytes of s it stops, at a whole character, and writes "…".
@@ -22,13 +30,12 @@ func appendString(dst []byte, s string, limit int) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
+		if plain[s[i]] {
 			i++
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(s[i:])
-		if c >= utf8.RuneSelf && r != utf8.RuneError && unicode.IsPrint(r) {
+		if r >= utf8.RuneSelf && r != utf8.RuneError && unicode.IsPrint(r) {
 			i += size
 			continue
 		}

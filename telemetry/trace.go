@@ -35,7 +35,7 @@ func ParseTraceparent(s string) (traceID [16]byte, parent [8]byte, flags byte, o
 // lowerHex decodes s, twice as long as dst, and reports whether it is lower-case hex.
 func lowerHex(dst []byte, s string) bool {
 	for i := range dst {
-		hi, lo := nibble(s[2*i]), nibble(s[2*i+1])
+		hi, lo := nibbles[s[2*i]], nibbles[s[2*i+1]]
 		if hi|lo > 0xf {
 			return false
 		}
@@ -44,15 +44,16 @@ func lowerHex(dst []byte, s string) bool {
 	return true
 }
 
-func nibble(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
+// nibbles are the values of the lower-case hex digits; 0xff for every other byte.
+var nibbles = func() (t [256]byte) {
+	for c := range t {
+		t[c] = 0xff
 	}
-	return 0xff
-}
+	for v, c := range []byte(hexDigits) {
+		t[c] = byte(v)
+	}
+	return t
+}()
 
 // AppendTraceparent appends a version 00 traceparent to dst and returns it.
 func AppendTraceparent(dst []byte, traceID [16]byte, parent [8]byte, flags byte) []byte {

@@ -103,6 +103,14 @@ func (g *Gate) Enter(due, now mono.Time) (Seat, Refusal) {
 	return g.enterSlow(due, now)
 }
 
+// TryEnter takes a seat if one is free and nobody waits, and reports whether it did. It never blocks.
+func (g *Gate) TryEnter() (Seat, bool) {
+	if g.tryEnter() {
+		return Seat{g}, true
+	}
+	return Seat{}, false
+}
+
 // tryEnter takes a seat if there is room and nobody waits.
 func (g *Gate) tryEnter() bool {
 	for {

@@ -1,5 +1,7 @@
 package http1
 
+import "unsafe"
+
 // Known is a header field that the codec or a proxy treats by name. Zero is any other field.
 type Known uint8
 
@@ -86,6 +88,8 @@ func known(name []byte) Known {
 		case 'k':
 			k, s = KeepAlive, "keep-alive"
 		}
+	case 0:
+		return Other
 	case 11:
 		k, s = Traceparent, "traceparent"
 	case 12:
@@ -128,7 +132,7 @@ func known(name []byte) Known {
 }
 
 // KnownName classifies a header name, in any case.
-func KnownName(name string) Known { return known([]byte(name)) }
+func KnownName(name string) Known { return known(unsafe.Slice(unsafe.StringData(name), len(name))) }
 
 // EqualFold reports whether b equals the lower-case ASCII string s, in any case.
 func EqualFold[T []byte | string](b T, s string) bool {
@@ -190,4 +194,7 @@ func allOf(b []byte, mask uint8) bool {
 }
 
 // Token reports whether s is a token (RFC 9110, section 5.6.2).
-func Token(s string) bool { return allOf([]byte(s), isToken) }
+func Token[T []byte | string](s T) bool { return allOf([]byte(s), isToken) }
+
+// HostName reports whether b may be the host of an authority: a registered name or an IPv4 address (RFC 3986).
+func HostName(b []byte) bool { return allOf(b, isHost) }

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"weir/admin"
+	"weir/config"
+	"weir/gateway"
+	"weir/telemetry"
+	"weir/tls"
+)
+
+// app is a running gateway: it owns the sockets, the admin server and everything that watches.
+type app struct {
+	path  string
+	log   *slog.Logger
+	level *slog.LevelVar
+	hub   *telemetry.Hub
+	gw    *gateway.Gateway
+	store atomic.Pointer[tls.Store]
+	tasks sync.WaitGroup
+	ctx   context.Context // ends when the gateway does
+
+	mu       sync.Mutex // one reload at a time
+	conf     atomic.Pointer[config.Config]
+	sockets  map[string]*socket // by address
+	access   accessLog
+	admin    adminSocket
+	reloaded atomic.Pointer[telemetry.ConfigInfo]
+}
+
+// accessLog is the open access log and what it was opened with.
+type accessLog struct {
+	log  *telemetry.AccessLog
+	conf telemetry.AccessLogOptions
+}
+
+// run is the life of a gateway, until ctx ends or a signal asks it to stop.
+func run(ctx context.Context, path string) error {
+	conf, err := config.Load(path, os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	stopProfile, err := startProfile()
+	if err != nil {
+		return err
+	}
+	defer stopProfile()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a := &app{path: path, hub: telemetry.NewHub(), sockets: map[string]*socket{}, ctx: ctx}
+	a.log, a.level = telemetry.NewLogger(conf.Telemetry.Log.Level, conf.Telemetry.Log.Format, os.Stderr)
+	o := gateway.Options{Hub: a.hub, Log: a.log, HTTP01: a.http01}
+	rand.Read(o.Secret[:]) //nolint:errcheck // it never fails
+	a.gw = gateway.New(o)
+	a.hub.SetSources(a.sources())
+	a.admin.server = admin.New(controller{a}, admin.Options{})
+
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	if err := a.apply(conf); err != nil {
+		return errors.Join(err, a.stop(0))
+	}
+	a.tasks.Go(func() { a.gw.Run(ctx) })
+	a.tasks.Go(func() { config.Watch(ctx, path, func() { a.reload("file change") }) })
+	a.greet(conf)
+	for {
+		select {
+		case <-ctx.Done():
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				a.reload("SIGHUP")
+				continue
+			}
+			a.log.Info("stopping", "signal", s.String(), "timeout", a.conf.Load().ShutdownTimeout)
+		}
+		return a.stopOn(signals, cancel)
+	}
+}
+
+// stopOn ends the gateway; a second signal ends it at once.
+func (a *app) stopOn(signals <-chan os.Signal, cancel func()) error {
+	done := make(chan error, 1)
+	go func() {
+		err := a.stop(a.conf.Load().ShutdownTimeout)
+		cancel()
+		a.tasks.Wait()
+		done <- err
+	}()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				return errors.New("stopped before requests in flight had finished")
+			}
+		}
+	}
+}
+
+func (a *app) greet(conf *config.Config) {
+	for _, l := range conf.Listeners {
+		a.log.Info("listening", "listener", l.Name, "address", a.sockets[l.Address].ln.Addr().String(), "tls", l.TLS)
+	}
+	a.log.Info("ready", "version", buildVersion(), "admin", a.admin.ln.Addr().String(), "config", conf.Hash(), "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
+}
+
+// reload loads the file again and puts it in force, or says why not and changes nothing.
+func (a *app) reload(who string) (*config.Config, error) {
+	conf, err := config.Load(a.path, os.LookupEnv)
+	if err == nil {
+		err = a.apply(conf)
+	}
+	if err != nil {
+		a.log.Error("reload failed, the configuration in force stays", "by", who, "error", err)
+		old := *a.reloaded.Load()
+		old.ReloadOK, old.ReloadedAt = false, time.Now()
+		a.reloaded.Store(&old)
+		return nil, err
+	}
+	a.log.Info("reloaded", "by", who, "config", conf.Hash(), "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
+	return conf, nil
+}
+
+// apply puts a configuration in force. What can fail comes first and is undone if it does; the rest cannot fail.
+func (a *app) apply(conf *config.Config) (err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var undo []func()
+	defer func() {
+		if err != nil {
+			for _, f := range undo {
+				f()
+			}
+		}
+	}()
+	snap, err := a.gw.Compile(conf)
+	if err != nil {
+		return err
+	}
+	undo = append(undo, snap.Discard)
+	added, err := a.bind(conf)
+	if err != nil {
+		return err
+	}
+	undo = append(undo, func() { closeAll(added) })
+	adminChange, err := a.prepareAdmin(conf)
+	if err != nil {
+		return err
+	}
+	undo = append(undo, adminChange.discard)
+	log, err := a.prepareAccessLog(conf)
+	if err != nil {
+		return err
+	}
+	undo = append(undo, func() { a.discardAccessLog(log) })
+	if err = a.applyTLS(conf); err != nil {
+		return err
+	}
+	if err := a.level.UnmarshalText([]byte(conf.Telemetry.Log.Level)); err != nil {
+		a.log.Error("BUG: log level", "error", err)
+	}
+	a.conf.Store(conf)
+	a.gw.Install(snap)
+	a.useAccessLog(log)
+	a.useSockets(conf, added)
+	a.useAdmin(conf, adminChange)
+	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
+	return nil
+}
+
+// stop drains: unready, no new connections, what is in flight finishes within timeout.
+func (a *app) stop(timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range a.sockets {
+		s.mux.Close() //nolint:errcheck // it is going away
+	}
+	left := a.gw.Drain(ctx)
+	for _, s := range a.sockets {
+		s.mux.Wait(ctx) //nolint:errcheck // Drain has said what is left
+	}
+	a.gw.Close()
+	a.admin.close()
+	if a.access.log != nil {
+		a.access.log.Close() //nolint:errcheck // its writer has logged why
+	}
+	if left > 0 {
+		return fmt.Errorf("%d connections were cut after shutdown_timeout", left)
+	}
+	if a.conf.Load() != nil {
+		a.log.Info("stopped")
+	}
+	return nil
+}
+
+func (a *app) http01(path, host string) ([]byte, bool) {
+	if s := a.store.Load(); s != nil {
+		return s.HTTP01(path, host)
+	}
+	return nil, false
+}
+
+func (a *app) accessOptions(conf *config.Config) telemetry.AccessLogOptions {
+	o := telemetry.AccessLogOptions{Output: conf.Telemetry.AccessLog.Output, Sample: float64(conf.Telemetry.AccessLog.Sample), Log: a.log}
+	for _, d := range conf.Dimensions {
+		if name, ok := strings.CutPrefix(d.From, "query:"); ok && d.Secret {
+			o.SecretQuery = append(o.SecretQuery, name)
+		}
+	}
+	return o
+}
+
+// prepareAccessLog opens the access log that conf wants, if it is another one.
+func (a *app) prepareAccessLog(conf *config.Config) (accessLog, error) {
+	o := a.accessOptions(conf)
+	if a.access.log != nil && fmt.Sprint(o.Output, o.Sample, o.SecretQuery) == fmt.Sprint(a.access.conf.Output, a.access.conf.Sample, a.access.conf.SecretQuery) {
+		return a.access, nil
+	}
+	log, err := telemetry.OpenAccessLog(o)
+	return accessLog{log, o}, err
+}
+
+func (a *app) discardAccessLog(l accessLog) {
+	if l.log != a.access.log {
+		l.log.Close() //nolint:errcheck // nothing was written to it
+	}
+}
+
+func (a *app) useAccessLog(l accessLog) {
+	if l.log == a.access.log {
+		if err := l.log.Reopen(); err != nil { // a log rotation moves the file and asks for a reload
+			a.log.Error("access log", "error", err)
+		}
+		return
+	}
+	a.access = l
+	if old := a.gw.SetAccessLog(l.log); old != nil {
+		old.Close() //nolint:errcheck // its writer has logged why
+	}
+}
+
+// sources are what metrics ask for at a scrape.
+func (a *app) sources() telemetry.Sources {
+	return telemetry.Sources{
+		Pools: a.gw.PoolStats, Limiters: a.gw.LimiterStats, Connections: a.listenerStats, Certificates: a.certificates,
+		Config:           func() telemetry.ConfigInfo { return *a.reloaded.Load() },
+		AccessLogDropped: func() uint64 { return a.access.log.Dropped() },
+	}
+}
+
+// startProfile writes a CPU profile until the end if WEIR_CPUPROFILE names a file: that is how default.pgo is made.
+func startProfile() (stop func(), err error) {
+	path := os.Getenv("WEIR_CPUPROFILE")
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close() //nolint:errcheck // the profile is read, or it is not
+	}, nil
+}

@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// demo is an upstream inside this process that answers every request with what it saw of it, as JSON. It listens on a
+// loopback port, so that requests to it take the same way as any other.
+type demo struct {
+	ln     net.Listener
+	server *http.Server
+	once   sync.Once
+	done   chan struct{}
+}
+
+func newDemo() (*demo, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	d := &demo{ln: ln, done: make(chan struct{})}
+	d.server = &http.Server{Handler: http.HandlerFunc(echo), ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		defer close(d.done)
+		d.server.Serve(ln) //nolint:errcheck // it ends with close
+	}()
+	return d, nil
+}
+
+func (d *demo) address() string { return d.ln.Addr().String() }
+
+func (d *demo) close() {
+	d.once.Do(func() {
+		d.server.Close() //nolint:errcheck // nothing to be done about it
+		<-d.done
+	})
+}
+
+// maxEcho is how much of a body the demo shows.
+const maxEcho = 4 << 10
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	if s, err := strconv.Atoi(r.URL.Query().Get("status")); err == nil && s >= 200 && s <= 599 {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(s)
+		return
+	}
+	if d, err := time.ParseDuration(r.URL.Query().Get("delay")); err == nil && d > 0 && d <= time.Minute {
+		select {
+		case <-time.After(d):
+		case <-r.Context().Done():
+			return
+		}
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxEcho))
+	if err != nil {
+		return
+	}
+	rest, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	out.Encode(map[string]any{ //nolint:errcheck // the client is gone then
+		"method": r.Method, "path": r.URL.Path, "query": r.URL.RawQuery, "host": r.Host,
+		"headers": r.Header, "body": string(body), "body_bytes": int64(len(body)) + rest, "answered_by": "weir demo upstream",
+	})
+}

@@ -1,0 +1,366 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weir/internal/http1"
+	"weir/internal/mono"
+	"weir/tls"
+)
+
+// phase is what a connection is doing, for those who look at it from outside.
+type phase uint64
+
+const (
+	phaseIdle    phase = iota // between requests
+	phaseActive               // a request is being served
+	phaseWaiting              // for an upstream, with nothing to be read from the client
+	phaseEnded                // somebody outside has ended it
+	phaseBits    = 2
+)
+
+// h1conn is one HTTP/1 connection of a client. One goroutine serves it; the atomics are for sweep and drain.
+type h1conn struct {
+	wire
+	gw       *Gateway
+	nc       *tls.Conn
+	rd       http1.Reader
+	idler    *idleRead // cleartext: waits without a buffer
+	listener string
+	conf     *Listener // of snap
+	snap     *Snapshot
+	text     peerText
+
+	state   atomic.Uint64 // request number << phaseBits | phase
+	up      atomic.Pointer[upconn]
+	leaving atomic.Bool // no more requests after this one
+	seen    uint64      // the sweep's own: state at its last look
+	number  uint64
+}
+
+// ServeConn serves the requests of one connection and closes it. listener is the name in the configuration.
+func (g *Gateway) ServeConn(nc *tls.Conn, listener string) {
+	c := &h1conn{gw: g, nc: nc, listener: listener}
+	c.Conn, c.secure = nc.Conn, nc.Secure
+	c.rd = http1.NewReader(&c.wire)
+	if !nc.Secure {
+		if raw, ok := nc.Conn.(syscall.Conn); ok {
+			if rc, err := raw.SyscallConn(); err == nil {
+				c.idler = newIdleRead(rc, c.rd.Room, c.rd.Release)
+			}
+		}
+	}
+	g.enroll(c)
+	defer g.leave(c)
+	for c.await() && c.serveOne() {
+	}
+	c.rd.Release()
+	c.Close() //nolint:errcheck // it is of no more use
+}
+
+// await waits for the first bytes of the next request, without a buffer.
+func (c *h1conn) await() bool {
+	c.snap = c.gw.snap.Load()
+	if l := c.snap.listeners[c.listener]; l != nil {
+		c.conf = l // a listener that is gone keeps its last limits while it drains
+	}
+	if c.conf == nil {
+		return false
+	}
+	if c.rd.Buffered() > 0 {
+		return true
+	}
+	if c.closing() && c.number > 0 {
+		return false
+	}
+	c.number++
+	idle := c.number << phaseBits
+	c.state.Store(idle)
+	if c.closing() && c.number > 1 { // drain may have looked just before
+		return false
+	}
+	c.readBy(mono.Now().Add(c.conf.IdleTimeout))
+	n, err := c.firstBytes()
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	if !c.state.CompareAndSwap(idle, idle|uint64(phaseActive)) && err != nil {
+		return c.lastChance()
+	}
+	return err == nil
+}
+
+func (c *h1conn) firstBytes() (int, error) {
+	if c.idler != nil {
+		n, err := c.idler.read(&c.wire)
+		c.rd.Grew(n)
+		return n, err
+	}
+	var first [1]byte
+	n, err := c.Read(first[:])
+	if n > 0 {
+		c.rd.Room()[0] = first[0]
+		c.rd.Grew(1)
+	}
+	return n, err
+}
+
+// lastChance looks once more for a request on an idle connection that drain has ended: one that is already here is served.
+func (c *h1conn) lastChance() bool {
+	c.aborted.Store(false)
+	c.rarmed = 0
+	c.readBy(mono.Now().Add(time.Millisecond))
+	n, err := c.firstBytes()
+	return n > 0 && err == nil
+}
+
+func (c *h1conn) closing() bool { return c.leaving.Load() || c.gw.draining.Load() }
+
+// waitFor says that nothing will be read from the client until the upstream has answered; waited ends that and reports
+// false if the client has left meanwhile: the upstream's connection is spoiled then.
+func (c *h1conn) waitFor(u *upconn) {
+	c.up.Store(u)
+	c.state.Store(c.number<<phaseBits | uint64(phaseWaiting))
+}
+
+func (c *h1conn) waited() bool {
+	return c.state.CompareAndSwap(c.number<<phaseBits|uint64(phaseWaiting), c.number<<phaseBits|uint64(phaseActive))
+}
+
+// waitedATick reports whether c waits for an upstream and did so at the last call. Only the sweep calls it.
+func (c *h1conn) waitedATick() bool {
+	s := c.state.Load()
+	same := s == c.seen && phase(s&(1<<phaseBits-1)) == phaseWaiting
+	c.seen = s
+	return same
+}
+
+// endIfGone ends the exchange if the client has closed its side.
+func (c *h1conn) endIfGone() {
+	raw, err := c.nc.Raw.SyscallConn()
+	if err != nil {
+		return
+	}
+	gone := false
+	if c.secure { // a close_notify alert stands before the end of the stream
+		err = raw.Control(func(fd uintptr) {
+			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+			n, err := unix.Poll(p, 0)
+			gone = n > 0 && err == nil
+		})
+		gone = gone || err != nil
+	} else {
+		gone = peek(raw)
+	}
+	if gone && c.state.CompareAndSwap(c.seen, c.seen|uint64(phaseEnded)) {
+		c.up.Load().abort()
+	}
+}
+
+// endIfIdle wakes c if it waits for a request, so that it closes.
+func (c *h1conn) endIfIdle() {
+	s := c.state.Load()
+	if phase(s&(1<<phaseBits-1)) == phaseIdle && c.state.CompareAndSwap(s, s|uint64(phaseEnded)) {
+		c.abort()
+	}
+}
+
+var exchanges = sync.Pool{New: func() any {
+	x := new(h1)
+	x.car = x
+	x.out = make([]byte, 0, http1.SmallBuffer)
+	return x
+}}
+
+// serveOne serves one request and reports whether another may follow on the connection.
+func (c *h1conn) serveOne() bool {
+	x := exchanges.Get().(*h1)
+	x.conn = c
+	x.gw, x.secure = c.gw, c.secure
+	again := x.run()
+	x.release()
+	exchanges.Put(x)
+	return again
+}
+
+// run reads a request's head, serves it, and leaves the connection ready for the next one.
+func (x *h1) run() bool {
+	c := x.conn
+	x.snap, x.start = c.snap, mono.Now()
+	c.readBy(x.start.Add(c.conf.HeaderTimeout))
+	c.writeBy(x.start.Add(c.writeGrace()))
+	reads := c.reads
+	if err := c.rd.ReadRequest(&x.req, c.conf.Limits); err != nil {
+		return x.badHead(err)
+	}
+	if c.reads != reads {
+		x.start = mono.Now()
+	}
+	c.readBy(0)
+	x.persist = (x.req.Minor == 1 && !x.req.Close || x.req.Minor == 0 && x.req.KeepAlive) && !c.closing()
+	x.body.Request(&x.req, &c.rd, c.conf.Limits)
+	x.addresses()
+	x.identify()
+	if v := x.parseTarget(); v.Reason != Pass {
+		x.persist = false
+		c.gw.refuseEarly(&x.Exchange, v)
+		return x.end()
+	}
+	if x.expects() {
+		return x.end()
+	}
+	if !x.secure && x.shortcut() {
+		return x.end()
+	}
+	c.gw.serve(&x.Exchange)
+	return x.end()
+}
+
+// end closes what must be closed after an exchange, and reports whether the connection goes on.
+func (x *h1) end() bool {
+	c := x.conn
+	if x.persist && x.body.Done() {
+		c.rd.Unpin()
+		return true
+	}
+	if x.linger {
+		c.lingerAndClose()
+	}
+	return false
+}
+
+// badHead answers a request that cannot be parsed, if there is anybody to answer.
+func (x *h1) badHead(err error) bool {
+	v := Verdict{Reason: BadRequest, Close: true}
+	var f http1.Fault
+	switch {
+	case errors.As(err, &f):
+		v.Detail = f.Error()
+		if f.TooLarge() {
+			v.Reason, v.Status = TooLarge, 431
+			if f == http1.TargetTooLong {
+				v.Status = 414
+			}
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		v.Reason, v.Detail = RequestTimeout, "the header did not arrive in time"
+	default:
+		return false // the client is gone
+	}
+	x.persist = false
+	x.req.Reset() // nothing of it is to be trusted
+	x.addresses()
+	x.identify()
+	x.conn.gw.refuseEarly(&x.Exchange, v)
+	return x.end()
+}
+
+// refuseEarly answers what never was a request of the pipeline's, and accounts for it.
+func (g *Gateway) refuseEarly(x *Exchange, v Verdict) {
+	g.answer(x, v)
+	g.settle(x)
+}
+
+// addresses finds out who speaks.
+func (x *h1) addresses() {
+	c := x.conn
+	x.peerText = &c.text
+	x.peer = c.nc.Remote.Addr().Unmap()
+	x.trusted = len(x.snap.trusted) > 0 && x.snap.isTrusted(x.peer)
+	if x.trusted {
+		x.peer = x.snap.clientAddr(x.peer, x.forwardedFor)
+	}
+}
+
+// forwardedFor yields the X-Forwarded-For fields from last to first.
+func (x *h1) forwardedFor(yield func(string) bool) {
+	for i := len(x.req.Fields) - 1; i >= 0; i-- {
+		if x.req.Fields[i].Known == http1.XForwardedFor && !yield(view(x.req.Value(i))) {
+			return
+		}
+	}
+}
+
+// shortcut answers ACME challenges and redirects to HTTPS before any route is asked.
+func (x *h1) shortcut() bool {
+	g := x.conn.gw
+	var r Reply
+	const acme = "/.well-known/acme-challenge/"
+	if p := x.path; g.http01 != nil && len(p) > len(acme) && p[:len(acme)] == acme {
+		if body, ok := g.http01(p, x.host); ok {
+			r.Status, r.Body = 200, body
+			x.Answer(&x.Exchange, &r)
+			g.settle(&x.Exchange)
+			return true
+		}
+	}
+	if !x.conn.conf.RedirectHTTPS {
+		return false
+	}
+	to := append([]byte("https://"), x.host...)
+	to = append(append(to, x.path...), x.RawQuerySuffix()...)
+	x.redirectReply(&r, 308, to)
+	x.Answer(&x.Exchange, &r)
+	g.settle(&x.Exchange)
+	return true
+}
+
+// expects deals with Expect: 100-continue is remembered and answered when the body is wanted, all else is refused.
+func (x *h1) expects() (answered bool) {
+	v, ok := x.req.Get(http1.Expect)
+	if !ok || x.req.Minor == 0 {
+		return false
+	}
+	if !http1.EqualFold(v, "100-continue") {
+		x.persist = false
+		x.conn.gw.refuseEarly(&x.Exchange, Verdict{Reason: BadRequest, Status: 417, Detail: "only Expect: 100-continue is known"})
+		return true
+	}
+	x.expect = !x.body.Done() && x.conn.rd.Buffered() == 0
+	return false
+}
+
+// Bounds of waiting for clients beside the minimum rate.
+const (
+	rateGrace   = 5 * time.Second // before a minimum rate is asked for
+	lingerBytes = 1 << 20         // read and dropped after a refusal, so that the client gets to see it
+	lingerTime  = 2 * time.Second
+	drainBytes  = 64 << 10 // of an unread body, for the sake of keeping the connection
+)
+
+// slack is how long n more bytes may take.
+func (c *h1conn) slack(n int64) time.Duration {
+	if c.conf.MinRate <= 0 {
+		return c.conf.IdleTimeout
+	}
+	return rateGrace + time.Duration(float64(n)/float64(c.conf.MinRate)*float64(time.Second))
+}
+
+func (c *h1conn) writeGrace() time.Duration { return c.slack(http1.LargeBuffer) }
+
+// lingerAndClose ends the sending side and reads what is still coming, for a while: to close with unread bytes would reset
+// the connection, and the client might never see the answer.
+func (c *h1conn) lingerAndClose() {
+	c.aborted.Store(false)
+	c.rarmed = 0
+	if err := c.nc.Raw.CloseWrite(); err != nil {
+		return
+	}
+	c.readBy(mono.Now().Add(lingerTime))
+	c.rd.Unpin()
+	for n := 0; n < lingerBytes; {
+		c.rd.Discard(c.rd.Buffered())
+		if c.rd.Fill() != nil {
+			return
+		}
+		n += c.rd.Buffered()
+	}
+}

@@ -1,0 +1,161 @@
+package gateway
+
+import (
+	"net/netip"
+	"time"
+
+	"weir/balancer"
+	"weir/gateway/route"
+	"weir/internal/mono"
+	"weir/limiter"
+	"weir/shaping"
+	"weir/telemetry"
+)
+
+// maxDimensions bounds the dimensions of a configuration, so that an exchange can remember their values without a map.
+const maxDimensions = 64
+
+// Exchange is one request and its answer. It holds at most three things that must be given back: charge, seat and lease.
+// It is pooled; strings in it are views of the carrier's buffers that die when it is settled.
+type Exchange struct {
+	gw    *Gateway
+	snap  *Snapshot // loaded once
+	car   carrier
+	route *entry
+	pool  *pool
+	conf  *poolConf
+
+	start, due mono.Time     // due: when the response head must be there; 0 is never
+	begun      mono.Time     // when the current attempt began
+	headAt     mono.Time     // when the response head was there
+	queued     time.Duration // waited for a seat
+
+	peerText *peerText
+	peer     netip.Addr // who speaks, after the trusted-proxy rules
+	trusted  bool       // the connection comes from a trusted proxy
+	secure   bool
+
+	dims dimValues
+	hint uint64
+
+	charge   limiter.Charge
+	policies [limiter.MaxChain]*policy // those in charge, in its order
+	applied  int
+	seat     shaping.Seat
+	lease    balancer.Lease
+
+	tried    balancer.Set
+	tries    int
+	fellBack bool
+	verdict  Verdict
+	result   Result
+	sent     bool // some attempt may have reached an endpoint
+	settled  bool
+
+	endpoint string // name of the last one tried, for the log
+	cell     *telemetry.Endpoint
+
+	requestID [40]byte
+	idLen     int
+	traceID   [16]byte
+	parent    [8]byte
+	flags     byte
+	traced    bool
+
+	answered       int   // status sent to the client
+	bytesIn        int64 // of the request body
+	bytesOut       int64 // of the response body
+	responseFailed string
+}
+
+// carrier is what a protocol does for the pipeline. It belongs to one exchange and to one goroutine.
+type carrier interface {
+	route.Head
+	Proto() string
+
+	// FieldView returns the first header field of that lower-case name as a view.
+	Field(name string) (string, bool)
+	RawQuery() string
+	Authority() string // Host as it came
+	ClientCN() string  // common name of the verified client certificate
+
+	// Replayable reports whether the whole request can be sent once more.
+	Replayable() bool
+	// Prepare makes the body ready before the first attempt: small ones are read whole.
+	Prepare(x *Exchange) Verdict
+	// Attempt sends the request to an endpoint and waits for the response's head.
+	Attempt(x *Exchange, e *balancer.Endpoint) Result
+	// Discard drops the response that the last Attempt brought.
+	Discard()
+	// Deliver sends the response that the last Attempt brought, to its end.
+	Deliver(x *Exchange)
+	// Answer sends a reply of the gateway's own. It leaves the connection in sync, or closes it.
+	Answer(x *Exchange, r *Reply)
+	// Copy appends the whole request as an endpoint would get it, if it is in memory.
+	Copy(dst []byte) ([]byte, bool)
+}
+
+// reset makes x ready for the next request.
+func (x *Exchange) reset() {
+	gw, car, secure, policies := x.gw, x.car, x.secure, x.applied
+	clear(x.policies[:policies])
+	x.charge.Reset()
+	x.dims.reset()
+	x.gw, x.car, x.secure = gw, car, secure
+	x.snap, x.route, x.pool, x.conf, x.cell = nil, nil, nil, nil, nil
+	x.start, x.due, x.begun, x.headAt, x.queued = 0, 0, 0, 0, 0
+	x.hint, x.applied, x.tries = 0, 0, 0
+	x.seat, x.lease = shaping.Seat{}, balancer.Lease{}
+	x.tried.Reset()
+	x.fellBack, x.sent, x.settled, x.traced = false, false, false, false
+	x.verdict, x.result = Verdict{}, Result{}
+	x.endpoint, x.responseFailed = "", ""
+	x.idLen, x.flags = 0, 0
+	x.answered, x.bytesIn, x.bytesOut = 0, 0, 0
+}
+
+// Dimension returns the value of dimension i of the snapshot, and whether the request has one. It is worked out once.
+func (x *Exchange) Dimension(i int) (string, bool) {
+	d := &x.dims
+	if d.known&(1<<i) == 0 {
+		d.known |= 1 << i
+		if v, ok := x.snap.dims[i].value(x); ok {
+			d.has |= 1 << i
+			d.values[i] = v
+		}
+	}
+	return d.values[i], d.has&(1<<i) != 0
+}
+
+// dimValues remembers dimensions that were asked for.
+type dimValues struct {
+	known, has uint64
+	values     [maxDimensions]string
+}
+
+func (d *dimValues) reset() {
+	for i := 0; d.has != 0; i++ {
+		if d.has&1 != 0 {
+			d.values[i] = ""
+		}
+		d.has >>= 1
+	}
+	d.known = 0
+}
+
+// The methods that route.Head and expr.Request ask for.
+
+// Method returns the request's method.
+func (x *Exchange) Method() string { return x.car.Method() }
+
+// Host returns the request's host in lower case without port.
+func (x *Exchange) Host() string { return x.car.Host() }
+
+// Path returns the normalised path.
+func (x *Exchange) Path() string { return x.car.Path() }
+
+// Header returns the first header field of that lower-case name.
+func (x *Exchange) Header(name string) (string, bool) { return x.car.Field(name) }
+
+// Query returns the first query parameter of that name, decoded.
+func (x *Exchange) Query(name string) (string, bool) { return x.car.Query(name) }

@@ -1,0 +1,277 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"weir/balancer"
+	"weir/gateway/route"
+	"weir/internal/mono"
+	"weir/limiter"
+)
+
+// Question is a request to be explained.
+type Question struct {
+	Method string
+	URL    string // absolute, or a path
+	Header http.Header
+	Remote string // address of the client; empty is 127.0.0.1
+}
+
+// Explanation is what would become of a request.
+type Explanation struct {
+	Verdict    string            `json:"verdict"` // pass, or a token of Weir-Reason
+	Status     int               `json:"status,omitempty"`
+	Detail     string            `json:"detail,omitempty"`
+	Method     string            `json:"method"`
+	Host       string            `json:"host"`
+	Path       string            `json:"path"` // normalised
+	Client     string            `json:"client"`
+	Route      string            `json:"route,omitempty"`
+	Considered []ExplainedRule   `json:"considered,omitempty"` // routes whose host and path match, in order
+	Dimensions map[string]string `json:"dimensions,omitempty"`
+	Policies   []ExplainedPolicy `json:"policies,omitempty"`
+	Pools      []ExplainedPool   `json:"pools,omitempty"`
+	Upstream   string            `json:"upstream,omitempty"` // request line and host that the endpoint would get
+}
+
+// ExplainedRule is a route that was considered.
+type ExplainedRule struct {
+	Route   string `json:"route"`
+	Matched bool   `json:"matched"`
+	Why     string `json:"why,omitempty"`
+}
+
+// ExplainedPolicy is a policy of the route and what it has left for this request.
+type ExplainedPolicy struct {
+	Policy       string `json:"policy"`
+	Applies      bool   `json:"applies"`
+	Why          string `json:"why,omitempty"` // why it does not apply
+	Mode         string `json:"mode"`
+	Limit        int64  `json:"limit"`
+	Window       string `json:"window"`
+	Burst        int64  `json:"burst"`
+	Allowed      bool   `json:"allowed"`
+	Remaining    int64  `json:"remaining"`
+	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
+	ResetMS      int64  `json:"reset_after_ms"`
+}
+
+// ExplainedPool is a pool that the route may use.
+type ExplainedPool struct {
+	Pool      string              `json:"pool"`
+	Share     float64             `json:"share"`
+	Healthy   int                 `json:"healthy"`
+	Panic     bool                `json:"panic,omitempty"`
+	InUse     int                 `json:"seats_in_use"`
+	Seats     int                 `json:"seats"`
+	Waiting   int                 `json:"waiting"`
+	Endpoints []ExplainedEndpoint `json:"endpoints"`
+}
+
+// ExplainedEndpoint is an endpoint of such a pool.
+type ExplainedEndpoint struct {
+	Endpoint string `json:"endpoint"`
+	State    string `json:"state"`
+	Breaker  string `json:"breaker"`
+	InFlight int64  `json:"in_flight"`
+}
+
+// question is a carrier without a connection: it has a head, and nothing can be sent over it.
+type question struct {
+	carrier   // nil: what would send anything is never called
+	method    string
+	host      string
+	authority string
+	path      string
+	query     string
+	values    url.Values
+	header    http.Header
+}
+
+func (q *question) Method() string    { return q.method }
+func (q *question) Host() string      { return q.host }
+func (q *question) Authority() string { return q.authority }
+func (q *question) Path() string      { return q.path }
+func (q *question) RawQuery() string  { return q.query }
+func (q *question) ClientCN() string  { return "" }
+func (q *question) Field(name string) (string, bool) {
+	v := q.header.Values(name)
+	if len(v) == 0 {
+		return "", false
+	}
+	return v[0], true
+}
+func (q *question) Header(name string) (string, bool) { return q.Field(name) }
+func (q *question) Query(name string) (string, bool) {
+	v, ok := q.values[name]
+	if !ok {
+		return "", false
+	}
+	return v[0], true
+}
+
+// Explain says what would become of a request, by the same code that serves it, but takes nothing. An error means that
+// the question itself makes no sense.
+func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
+	q, secure, err := ask(in)
+	if err != nil {
+		return nil, err
+	}
+	x := &Exchange{gw: g, snap: s, car: q, start: mono.Now(), secure: secure, peerText: new(peerText)}
+	if in.Remote == "" {
+		in.Remote = "127.0.0.1"
+	}
+	peer, ok := parseAddr(in.Remote)
+	if !ok {
+		return nil, fmt.Errorf("remote %q is not an address", in.Remote)
+	}
+	x.peer = peer
+	if x.trusted = s.isTrusted(peer); x.trusted {
+		list := q.header.Values("X-Forwarded-For")
+		x.peer = s.clientAddr(peer, func(yield func(string) bool) {
+			for i := len(list) - 1; i >= 0; i-- {
+				if !yield(list[i]) {
+					return
+				}
+			}
+		})
+	}
+	e := &Explanation{Verdict: "pass", Method: q.method, Host: q.host, Client: x.peer.String()}
+	p, err := route.Normalize(nil, []byte(q.path))
+	if err != nil {
+		e.refuse(BadRequest, err.Error())
+		return e, nil
+	}
+	q.path = string(p)
+	e.Path = q.path
+	for _, step := range s.table.Explain(x) {
+		e.Considered = append(e.Considered, ExplainedRule{s.routes[step.Rule].name, step.Matched, step.Why})
+	}
+	n := s.table.Match(x)
+	if n < 0 {
+		e.refuse(NoRoute, "no route matches this host, path and method")
+		return e, nil
+	}
+	x.route = s.routes[n]
+	e.Route = x.route.name
+	e.dimensions(x)
+	e.policies(x)
+	e.pools(x)
+	return e, nil
+}
+
+func ask(in Question) (*question, bool, error) {
+	u, err := url.Parse(in.URL)
+	if err != nil {
+		return nil, false, err
+	}
+	q := &question{method: strings.ToUpper(in.Method), path: u.EscapedPath(), query: u.RawQuery, values: u.Query(), header: in.Header, authority: u.Host}
+	if q.header == nil {
+		q.header = http.Header{}
+	}
+	if q.method == "" {
+		q.method = http.MethodGet
+	}
+	if h := q.header.Get("Host"); h != "" {
+		q.authority = h
+	}
+	if q.path == "" {
+		q.path = "/"
+	}
+	host, ok := splitHost([]byte(q.authority))
+	if !ok && q.authority != "" {
+		return nil, false, fmt.Errorf("host %q is malformed", q.authority)
+	}
+	q.host = strings.ToLower(string(host))
+	return q, u.Scheme == "https", nil
+}
+
+func (e *Explanation) refuse(r Reason, detail string) {
+	if e.Verdict == "pass" {
+		e.Verdict, e.Status, e.Detail = r.String(), reasonTable[r].status, detail
+	}
+}
+
+func (e *Explanation) dimensions(x *Exchange) {
+	e.Dimensions = map[string]string{}
+	for i := range x.snap.dims {
+		d := &x.snap.dims[i]
+		v, ok := x.Dimension(i)
+		switch {
+		case !ok:
+		case d.secret:
+			e.Dimensions[d.name] = "[redacted]"
+		default:
+			e.Dimensions[d.name] = strings.Clone(v)
+		}
+	}
+}
+
+func (e *Explanation) policies(x *Exchange) {
+	for _, p := range x.route.policies {
+		rate := p.limiter.Rate()
+		ep := ExplainedPolicy{Policy: p.name, Mode: p.conf.Mode, Limit: rate.N, Window: rate.Per.String(), Burst: rate.Burst}
+		key, ok := p.key(x, nil)
+		if !ok {
+			ep.Why = p.missing(x)
+			e.Policies = append(e.Policies, ep)
+			continue
+		}
+		d := p.limiter.Peek(key, 1, x.start)
+		ep.Applies, ep.Allowed, ep.Remaining, ep.ResetMS = true, d.OK, max(d.Left, 0), d.Reset.Milliseconds()
+		if !d.OK && d.Retry != limiter.Never {
+			ep.RetryAfterMS = d.Retry.Milliseconds()
+		}
+		e.Policies = append(e.Policies, ep)
+		if !d.OK && !p.shadow {
+			e.refuse(Limited, "policy "+p.name+" has nothing left")
+		}
+	}
+}
+
+// missing says why p does not apply to x.
+func (p *policy) missing(x *Exchange) string {
+	for _, d := range p.dims {
+		if _, ok := x.Dimension(d); !ok {
+			return "the request has no " + x.snap.dims[d].name
+		}
+	}
+	return "its condition does not hold"
+}
+
+func (e *Explanation) pools(x *Exchange) {
+	last := uint64(0)
+	for _, t := range x.route.targets {
+		s, gate := t.pool.balancer.Stats(), t.pool.gate.Stats()
+		p := ExplainedPool{Pool: s.Name, Share: float64(t.upTo-last) / float64(x.route.weight), Healthy: s.Healthy, Panic: s.Panic,
+			InUse: gate.InFlight, Seats: gate.Limit, Waiting: gate.Waiting}
+		last = t.upTo
+		for _, ep := range s.Endpoints {
+			p.Endpoints = append(p.Endpoints, ExplainedEndpoint{ep.Name, ep.State, ep.BreakerState, ep.InFlight})
+		}
+		e.Pools = append(e.Pools, p)
+		if len(x.route.targets) > 1 {
+			continue
+		}
+		lease, miss := t.pool.balancer.Lease(0, &balancer.Set{}, x.start)
+		if miss != balancer.OK {
+			v := missVerdict(miss)
+			e.refuse(v.Reason, v.Detail)
+		}
+		lease.Done(x.start) // a lease without a report leaves no trace
+	}
+	if len(x.route.targets) > 0 {
+		host := x.route.rewrite.host
+		if host == "" {
+			host = x.car.Authority()
+		}
+		line := x.route.rewrite.appendPath([]byte(x.car.Method()+" "), x.car.Path())
+		if q := x.car.RawQuery(); q != "" {
+			line = append(append(line, '?'), q...)
+		}
+		e.Upstream = string(line) + " (Host: " + host + ")"
+	}
+}

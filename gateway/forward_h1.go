@@ -1,0 +1,245 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"weir/balancer"
+	"weir/internal/http1"
+	"weir/internal/mono"
+)
+
+// smallBody is the longest request body that is read whole before an endpoint is asked: it can be sent again, and a client
+// that dawdles over it holds no seat at the upstream for it.
+const smallBody = 16 << 10
+
+// upstreamLimits bounds the heads and trailers of answers.
+var upstreamLimits = http1.Limits{Bytes: 64 << 10, Fields: 256}
+
+// maxInterim is how many 1xx responses may precede one answer.
+const maxInterim = 16
+
+// Prepare checks the body's length against the limit, and reads a small body whole.
+func (x *h1) Prepare(*Exchange) Verdict {
+	if x.body.Done() {
+		x.upgrade = x.wantsTunnel()
+		return Verdict{}
+	}
+	left := x.body.Left()
+	if limit := x.bodyLimit(); limit > 0 && left > limit {
+		return Verdict{Reason: TooLarge, Detail: "the body is larger than the limit"}
+	}
+	if left < 0 || left > smallBody || x.body.Here() {
+		return Verdict{}
+	}
+	if !x.proceed() {
+		return Verdict{Reason: ClientGone, Close: true}
+	}
+	c := x.conn
+	c.readBy(mono.Now().Add(c.slack(left)))
+	for !x.body.Here() {
+		if err := c.rd.Fill(); err != nil {
+			return x.clientFault(err)
+		}
+	}
+	c.readBy(0)
+	x.begun = mono.Now()
+	return Verdict{}
+}
+
+// proceed sends 100 Continue if the client waits for it, and reports whether that worked.
+func (x *h1) proceed() bool {
+	if !x.expect {
+		return true
+	}
+	x.expect = false
+	_, err := x.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	return err == nil
+}
+
+func (x *h1) bodyLimit() int64 {
+	if r := x.Exchange.route; r != nil && r.body >= 0 {
+		return r.body
+	}
+	return x.conn.conf.Body
+}
+
+// clientFault says what an error on the way from the client means.
+func (x *h1) clientFault(err error) Verdict {
+	var f http1.Fault
+	switch {
+	case errors.As(err, &f):
+		return Verdict{Reason: BadRequest, Detail: f.Error(), Close: true}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return Verdict{Reason: RequestTimeout, Detail: "the body arrived too slowly", Close: true}
+	}
+	return Verdict{Reason: ClientGone, Detail: faultDetail[FaultClient], Close: true}
+}
+
+// Replayable reports whether the body is still whole in memory, or was not touched yet.
+func (x *h1) Replayable() bool {
+	return x.up == nil && x.body.Read() == 0 && (x.body.Here() || !x.sent)
+}
+
+// Copy appends the request with its body, if that is whole in memory.
+func (x *h1) Copy(dst []byte) ([]byte, bool) {
+	if x.up != nil || x.body.Read() > 0 || !x.body.Here() || x.upgrade {
+		return nil, false
+	}
+	return append(x.appendRequest(dst), x.whole()...), true
+}
+
+// whole is the body as it lies in the read buffer.
+func (x *h1) whole() []byte { return x.conn.rd.Bytes()[:x.body.Left()] }
+
+// Attempt sends the request to e and waits for the head of its answer. A pooled connection that turns out to be closed is
+// no attempt: the request goes over a new one, if nothing can have been acted on.
+func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
+	up := e.Value.(*upstream)
+	for fresh := false; ; fresh = true {
+		u, err := up.get(x.begun, fresh)
+		if err != nil {
+			return Result{Fault: FaultConnect, Error: err.Error()}
+		}
+		x.u = u
+		r := x.exchange(u)
+		if r.Fault == FaultReset && u.used > 0 && !fresh && x.Replayable() && idempotent(x.Method()) && u.reads <= 1 {
+			x.dropUpstream()
+			continue
+		}
+		if r.Fault != NoFault {
+			x.dropUpstream()
+		}
+		return r
+	}
+}
+
+// exchange sends the request over u and reads the head of the answer.
+func (x *h1) exchange(u *upconn) Result {
+	u.reads = 0
+	x.out = x.appendRequest(x.out[:0])
+	streams := !x.body.Here()
+	if !x.body.Done() && !streams {
+		x.out = append(x.out, x.whole()...)
+	}
+	u.writeBy(x.begun.Add(uploadStall))
+	if _, err := u.Write(x.out); err != nil {
+		return Result{Fault: FaultReset, Sent: true, Error: err.Error()}
+	}
+	if streams {
+		if !x.proceed() {
+			return Result{Fault: FaultClient, Sent: true}
+		}
+		x.startUpload(u)
+	} else {
+		u.readBy(x.answerDue(x.begun, x.due))
+	}
+	r := x.readAnswer(u)
+	if r.Fault != NoFault && x.up != nil {
+		if v := x.stopUpload(); v.Reason != Pass {
+			r.Fault, r.Client = FaultClient, v
+		}
+	}
+	return r
+}
+
+// answerDue is when the answer's head must be there, for a request that was sent whole at that instant; 0 is never.
+func (x *h1) answerDue(sent, due mono.Time) mono.Time {
+	if due == 0 {
+		due = mono.Never
+	}
+	if x.conf.header > 0 {
+		due = min(due, sent.Add(x.conf.header))
+	}
+	if x.conf.total > 0 {
+		due = min(due, sent.Add(x.conf.total))
+	}
+	if due == mono.Never {
+		return 0
+	}
+	return due
+}
+
+// readAnswer reads the head of the answer, past interim responses, which go on to the client but for 100 Continue.
+func (x *h1) readAnswer(u *upconn) Result {
+	for range maxInterim {
+		x.conn.waitFor(u)
+		err := u.rd.ReadResponse(&x.resp, upstreamLimits)
+		if !x.conn.waited() {
+			return Result{Fault: FaultClient, Sent: true, Error: "the client went away"}
+		}
+		if err != nil {
+			return x.answerFault(u, err)
+		}
+		switch s := x.resp.Status; {
+		case s == 101:
+			if !x.upgrade {
+				return Result{Fault: FaultProtocol, Sent: true, Error: "the endpoint switched protocols without being asked"}
+			}
+			return Result{Status: s, Sent: true}
+		case s >= 200:
+			x.answer.Response(&x.resp, &u.rd, upstreamLimits, x.Method() == "HEAD")
+			return Result{Status: s, Sent: true}
+		case s != 100 && x.req.Minor == 1:
+			x.out = x.appendInterim(x.out[:0])
+			if _, err := x.conn.Write(x.out); err != nil {
+				return Result{Fault: FaultClient, Sent: true, Error: err.Error()}
+			}
+		}
+		u.rd.Unpin()
+	}
+	return Result{Fault: FaultProtocol, Sent: true, Error: "the endpoint sent too many interim responses"}
+}
+
+func (x *h1) answerFault(u *upconn, err error) Result {
+	r := Result{Fault: FaultReset, Sent: true, Error: err.Error()}
+	var f http1.Fault
+	switch {
+	case errors.As(err, &f):
+		r.Fault = FaultProtocol
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.Fault = FaultTimeout
+	case errors.Is(err, errAborted):
+		r.Fault = FaultClient
+	case errors.Is(err, io.EOF):
+		r.Error = faultDetail[FaultReset]
+	}
+	return r
+}
+
+// Discard drops an answer that will not be delivered.
+func (x *h1) Discard() {
+	if x.up != nil {
+		x.stopUpload()
+	}
+	if x.answer.Here() && x.reusable() {
+		x.u.rd.Discard(int(x.answer.Left()))
+		x.keepUpstream()
+		return
+	}
+	x.dropUpstream()
+}
+
+// reusable reports whether the attempt's connection can carry another exchange once its answer was read.
+func (x *h1) reusable() bool {
+	return !x.resp.Close && (x.resp.Minor == 1 || x.resp.KeepAlive) && !x.answer.UntilClose() && x.up == nil
+}
+
+// keepUpstream returns the connection to its pool, unless bytes came that nobody asked for.
+func (x *h1) keepUpstream() {
+	u := x.u
+	x.u = nil
+	if u.rd.Buffered() > 0 {
+		u.up.drop(u)
+		return
+	}
+	u.up.put(u, x.headAt)
+}
+
+func (x *h1) dropUpstream() {
+	if x.u != nil {
+		x.u.up.drop(x.u)
+		x.u = nil
+	}
+}

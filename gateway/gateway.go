@@ -1,0 +1,171 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"weir/internal/mono"
+	"weir/limiter"
+	"weir/telemetry"
+)
+
+// Options are what a gateway is given once, for its life.
+type Options struct {
+	Hub    *telemetry.Hub
+	Log    *slog.Logger
+	Secret [16]byte // keys the hash of dimension values; the same on all nodes of a fleet
+	// HTTP01 answers ACME challenges on cleartext listeners; nil: none.
+	HTTP01 func(path, host string) (body []byte, ok bool)
+	// Resolve looks up host names of endpoints; nil is the system's resolver.
+	Resolve func(ctx context.Context, host string) ([]string, error)
+}
+
+// Gateway carries exchanges. Its methods are safe for concurrent use.
+type Gateway struct {
+	snap   atomic.Pointer[Snapshot]
+	access atomic.Pointer[telemetry.AccessLog]
+	hub    *telemetry.Hub
+	log    *slog.Logger
+	http01 func(path, host string) ([]byte, bool)
+	hasher limiter.Hasher
+
+	refusals   [reasons]*telemetry.Counter
+	exprErrors atomic.Uint64
+	mirrors    atomic.Int64  // under way
+	unmirrored atomic.Uint64 // not copied: too long, or too many under way
+
+	install  sync.Mutex // one Install at a time
+	live     *live
+	draining atomic.Bool
+
+	mu    sync.Mutex
+	conns map[*h1conn]struct{}
+	idle  chan struct{} // closed when draining and no connection is left
+}
+
+// New returns a gateway without a configuration; Install gives it one. Run must run until Close.
+func New(o Options) *Gateway {
+	g := &Gateway{hub: o.Hub, log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret), conns: map[*h1conn]struct{}{}, idle: make(chan struct{})}
+	for r := range g.refusals {
+		if r > 0 {
+			g.refusals[r] = o.Hub.Refusal(Reason(r).String())
+		}
+	}
+	g.live = newLive(g, o.Resolve)
+	return g
+}
+
+// SetAccessLog changes where requests are logged, and returns the log used so far, which the caller closes.
+func (g *Gateway) SetAccessLog(l *telemetry.AccessLog) (old *telemetry.AccessLog) {
+	return g.access.Swap(l)
+}
+
+// Snapshot returns what is in force.
+func (g *Gateway) Snapshot() *Snapshot { return g.snap.Load() }
+
+// sweepEvery is how often connections are looked at for clients that left while they waited, and pools for idle
+// connections that are too old.
+const sweepEvery = 250 * time.Millisecond
+
+// Run does what must be done beside requests, until ctx ends.
+func (g *Gateway) Run(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			g.sweep()
+			g.live.expire(mono.Now())
+		}
+	}
+}
+
+// sweep ends exchanges whose clients left while they waited for an upstream.
+func (g *Gateway) sweep() {
+	g.mu.Lock()
+	waiting := make([]*h1conn, 0, 16)
+	for c := range g.conns {
+		if c.waitedATick() {
+			waiting = append(waiting, c)
+		}
+	}
+	g.mu.Unlock()
+	for _, c := range waiting {
+		c.endIfGone()
+	}
+}
+
+// Drain stops keep-alive: idle connections are closed, requests in flight are answered with Connection: close. It returns
+// when no connection is left or ctx ends, then whatever is left is cut.
+func (g *Gateway) Drain(ctx context.Context) (left int) {
+	g.draining.Store(true)
+	g.mu.Lock()
+	conns := make([]*h1conn, 0, len(g.conns))
+	for c := range g.conns {
+		conns = append(conns, c)
+	}
+	none := len(g.conns) == 0
+	g.mu.Unlock()
+	for _, c := range conns {
+		c.endIfIdle()
+	}
+	if !none {
+		select {
+		case <-ctx.Done():
+		case <-g.idle:
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.conns {
+		c.nc.Raw.Close() //nolint:errcheck // nothing to be done about it
+	}
+	return len(g.conns)
+}
+
+// DrainListener ends the idle connections of one listener and lets the others finish, when it goes away by a reload.
+func (g *Gateway) DrainListener(name string) {
+	g.mu.Lock()
+	var conns []*h1conn
+	for c := range g.conns {
+		if c.listener == name {
+			conns = append(conns, c)
+		}
+	}
+	g.mu.Unlock()
+	for _, c := range conns {
+		c.leaving.Store(true)
+		c.endIfIdle()
+	}
+}
+
+// Close stops probes and closes upstream connections. Drain comes first.
+func (g *Gateway) Close() { g.live.close() }
+
+func (g *Gateway) enroll(c *h1conn) {
+	g.mu.Lock()
+	g.conns[c] = struct{}{}
+	g.mu.Unlock()
+}
+
+func (g *Gateway) leave(c *h1conn) {
+	g.mu.Lock()
+	delete(g.conns, c)
+	if len(g.conns) == 0 && g.draining.Load() {
+		select {
+		case <-g.idle:
+		default:
+			close(g.idle)
+		}
+	}
+	g.mu.Unlock()
+}
+
+// view returns b as a string without copying. It is valid as long as b is not changed.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

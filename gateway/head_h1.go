@@ -1,0 +1,395 @@
+package gateway
+
+import (
+	"bytes"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"weir/gateway/route"
+	"weir/internal/http1"
+)
+
+// h1 is the HTTP/1 carrier: one request of a connection, with the exchange it runs in. It is pooled whole.
+type h1 struct {
+	Exchange
+	conn *h1conn
+
+	req, resp http1.Head
+	body      http1.Body // the client's
+	answer    http1.Body // the upstream's
+	host      string     // lower case, without port
+	authority string     // Host as it came
+	path      string     // normalised
+	query     string     // as it came, without the question mark
+	scratch   []byte     // host and path where they had to be rewritten
+	query1    url.Values // parsed on demand
+
+	persist bool // the connection can go on after this
+	linger  bool // it cannot, and the client may still be sending
+	expect  bool // the client waits for 100 Continue
+	upgrade bool // the client asks for a tunnel
+
+	u   *upconn // the attempt's connection
+	up  *upload // a body that streams while the answer is waited for
+	out []byte  // what is being written
+}
+
+// release lets go of everything and leaves x ready for another connection.
+func (x *h1) release() {
+	c := x.conn
+	c.rd.Unpin()
+	x.Exchange.reset()
+	x.conn = nil
+	x.req.Reset()
+	x.resp.Reset()
+	x.host, x.authority, x.path, x.query, x.query1 = "", "", "", "", nil
+	x.scratch = x.scratch[:0]
+	x.persist, x.linger, x.expect, x.upgrade = false, false, false, false
+	x.u, x.up = nil, nil
+	if cap(x.out) > 2*http1.LargeBuffer {
+		x.out = make([]byte, 0, http1.SmallBuffer)
+	}
+	x.out = x.out[:0]
+}
+
+// parseTarget splits the request target (RFC 9112, section 3.2), checks Host, and normalises the path. What it leaves
+// behind is what is matched, logged, and sent on.
+func (x *h1) parseTarget() Verdict {
+	target, method := x.req.Target(), x.Method()
+	if method == "CONNECT" || method == "TRACE" {
+		return Verdict{Reason: BadRequest, Status: 405, Detail: method + " is not served"}
+	}
+	if hv, ok := x.req.Get(http1.Host); ok {
+		if v := x.setHost(hv); v.Reason != Pass {
+			return v
+		}
+	}
+	switch {
+	case target[0] == '/':
+	case len(target) == 1 && target[0] == '*' && method == "OPTIONS":
+		x.path = "*"
+		return Verdict{}
+	default:
+		var v Verdict
+		if target, v = x.absolute(target); v.Reason != Pass {
+			return v
+		}
+	}
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		x.query = view(target[i+1:])
+		target = target[:i]
+	}
+	p, err := route.Normalize(x.scratch[len(x.scratch):], target)
+	if err != nil {
+		return Verdict{Reason: BadRequest, Detail: err.Error()}
+	}
+	x.path = view(p)
+	return Verdict{}
+}
+
+// absolute takes an absolute-form target apart. Its authority must be the Host.
+func (x *h1) absolute(target []byte) ([]byte, Verdict) {
+	rest := target
+	switch {
+	case len(rest) > 7 && http1.EqualFold(rest[:7], "http://"):
+		rest = rest[7:]
+	case len(rest) > 8 && http1.EqualFold(rest[:8], "https://"):
+		rest = rest[8:]
+	default:
+		return nil, Verdict{Reason: BadRequest, Detail: "the request target is neither a path nor a http URL"}
+	}
+	i := bytes.IndexAny(rest, "/?")
+	authority, path := rest, []byte("/")
+	if i >= 0 {
+		authority, path = rest[:i], rest[i:]
+	}
+	if path[0] == '?' {
+		path = append([]byte("/"), path...)
+	}
+	if _, ok := x.req.Get(http1.Host); !ok {
+		return path, x.setHost(authority)
+	}
+	if !strings.EqualFold(x.authority, view(authority)) {
+		return nil, Verdict{Reason: BadRequest, Detail: "the request target names another host than Host"}
+	}
+	return path, Verdict{}
+}
+
+// setHost checks an authority and takes it apart.
+func (x *h1) setHost(b []byte) Verdict {
+	host, ok := splitHost(b)
+	if !ok {
+		return Verdict{Reason: BadRequest, Detail: http1.BadHost.Error()}
+	}
+	x.authority, x.host = view(b), view(host)
+	for _, c := range host {
+		if 'A' <= c && c <= 'Z' {
+			if x.scratch == nil {
+				x.scratch = make([]byte, 0, 512)
+			}
+			n := len(x.scratch)
+			x.scratch = append(x.scratch, host...)
+			lower := x.scratch[n:]
+			for i, c := range lower {
+				if 'A' <= c && c <= 'Z' {
+					lower[i] = c | 0x20
+				}
+			}
+			x.host = view(lower)
+			break
+		}
+	}
+	return Verdict{}
+}
+
+// splitHost checks an authority (RFC 3986, section 3.2, without user info) and returns it without its port.
+func splitHost(b []byte) (host []byte, ok bool) {
+	if len(b) == 0 || len(b) > 255+6 {
+		return nil, false
+	}
+	host, port := b, []byte(nil)
+	if b[0] == '[' {
+		i := bytes.IndexByte(b, ']')
+		if i < 0 {
+			return nil, false
+		}
+		a, err := netip.ParseAddr(string(b[1:i]))
+		if err != nil || !a.Is6() || a.Zone() != "" {
+			return nil, false
+		}
+		host, port = b[:i+1], b[i+1:]
+	} else {
+		if i := bytes.IndexByte(b, ':'); i >= 0 {
+			host, port = b[:i], b[i:]
+		}
+		if !http1.HostName(host) {
+			return nil, false
+		}
+	}
+	if len(port) == 0 {
+		return host, true
+	}
+	n, err := strconv.ParseUint(string(port[1:]), 10, 16)
+	return host, port[0] == ':' && (len(port) == 1 || err == nil && n > 0)
+}
+
+// What route.Head and the pipeline ask for. All strings are views.
+
+// Method returns the request's method.
+func (x *h1) Method() string { return view(x.req.Method()) }
+
+// Host returns the host in lower case without port.
+func (x *h1) Host() string { return x.host }
+
+// Path returns the normalised path.
+func (x *h1) Path() string { return x.path }
+
+// Authority returns Host as it came.
+func (x *h1) Authority() string { return x.authority }
+
+// RawQuery returns the query as it came.
+func (x *h1) RawQuery() string { return x.query }
+
+// RawQuerySuffix returns the query with its question mark, or nothing.
+func (x *h1) RawQuerySuffix() string {
+	if x.query == "" {
+		return ""
+	}
+	return "?" + x.query
+}
+
+// Proto returns the protocol's name.
+func (x *h1) Proto() string {
+	if x.req.Minor == 0 {
+		return "HTTP/1.0"
+	}
+	return "HTTP/1.1"
+}
+
+// Field returns the first header field of that lower-case name.
+func (x *h1) Field(name string) (string, bool) {
+	if k := http1.KnownName(name); k != http1.Other && k != http1.XForwardedOther {
+		v, ok := x.req.Get(k)
+		return view(v), ok
+	}
+	v, ok := x.req.Lookup(name)
+	return view(v), ok
+}
+
+// Header is Field.
+func (x *h1) Header(name string) (string, bool) { return x.Field(name) }
+
+// Query returns the first parameter of that name, decoded.
+func (x *h1) Query(name string) (string, bool) {
+	if x.query == "" {
+		return "", false
+	}
+	if x.query1 == nil {
+		x.query1, _ = url.ParseQuery(strings.Clone(x.query)) // what it cannot decode is not there
+	}
+	v, ok := x.query1[name]
+	if !ok {
+		return "", false
+	}
+	return v[0], true
+}
+
+// ClientCN returns the common name of the client's certificate.
+func (x *h1) ClientCN() string {
+	if c := x.conn.nc.ClientCert; c != nil {
+		return c.Subject.CommonName
+	}
+	return ""
+}
+
+// appendRequest appends the request's head as the endpoint gets it: everything anew, the client's framing and hop-by-hop
+// fields left out, ours added after.
+func (x *h1) appendRequest(b []byte) []byte {
+	r := x.Exchange.route
+	b = append(b, x.req.Method()...)
+	b = append(b, ' ')
+	if x.path == "*" {
+		b = append(b, '*')
+	} else {
+		b = r.rewrite.appendPath(b, x.path)
+	}
+	if x.query != "" {
+		b = append(b, '?')
+		b = append(b, x.query...)
+	}
+	b = append(b, " HTTP/1.1\r\nHost: "...)
+	switch {
+	case r.rewrite.host != "":
+		b = append(b, r.rewrite.host...)
+	case x.authority != "":
+		b = append(b, x.authority...)
+	default:
+		b = append(b, x.endpoint...)
+	}
+	b = append(b, "\r\n"...)
+	for i := range x.req.Fields {
+		if x.forwards(i) {
+			b = append(b, x.req.Name(i)...)
+			b = append(b, ": "...)
+			b = append(b, x.req.Value(i)...)
+			b = append(b, "\r\n"...)
+		}
+	}
+	b = x.appendOurs(b)
+	b = r.request.append(b, &x.Exchange)
+	b = x.appendFraming(b)
+	return append(b, "\r\n"...)
+}
+
+// forwards reports whether field i of the request is sent on as it is.
+func (x *h1) forwards(i int) bool {
+	f := &x.req.Fields[i]
+	if f.Hop {
+		return f.Known == http1.Trailer && x.body.Chunked()
+	}
+	switch f.Known {
+	case http1.Host, http1.ContentLength, http1.Expect, http1.XRequestID, http1.XForwardedFor:
+		return false
+	case http1.Traceparent:
+		return false
+	case http1.XForwardedProto, http1.XForwardedHost, http1.XForwardedOther, http1.Forwarded:
+		if !x.trusted {
+			return false
+		}
+	}
+	if f.Underscore && x.spoofs(x.req.Name(i)) {
+		return false
+	}
+	return len(x.Exchange.route.request.drop) == 0 || !x.Exchange.route.request.drops(x.req.Name(i))
+}
+
+// spoofs reports whether an upstream that reads _ as - would take name for a field that we vouch for.
+func (x *h1) spoofs(name []byte) bool {
+	var b [64]byte
+	if len(name) > len(b) {
+		return false
+	}
+	n := copy(b[:], name)
+	for i := range b[:n] {
+		if b[i] == '_' {
+			b[i] = '-'
+		}
+	}
+	switch http1.KnownName(view(b[:n])) {
+	case http1.Other, http1.Accept, http1.Date:
+	default:
+		return true
+	}
+	for _, s := range x.snap.spoofable {
+		if http1.EqualFold(b[:n], s) {
+			return true
+		}
+	}
+	return false
+}
+
+// appendOurs appends what the gateway vouches for.
+func (x *h1) appendOurs(b []byte) []byte {
+	b = append(b, "X-Forwarded-For: "...)
+	if x.trusted {
+		for i := range x.req.Fields {
+			if f := &x.req.Fields[i]; f.Known == http1.XForwardedFor && !f.Hop && len(x.req.Value(i)) > 0 {
+				b = append(b, x.req.Value(i)...)
+				b = append(b, ", "...)
+			}
+		}
+	}
+	b = x.conn.nc.Remote.Addr().Unmap().AppendTo(b)
+	b = append(b, "\r\n"...)
+	if !x.trusted || x.req.First(http1.XForwardedProto) < 0 {
+		if x.secure {
+			b = append(b, "X-Forwarded-Proto: https\r\n"...)
+		} else {
+			b = append(b, "X-Forwarded-Proto: http\r\n"...)
+		}
+	}
+	if x.authority != "" && (!x.trusted || x.req.First(http1.XForwardedHost) < 0) {
+		b = append(b, "X-Forwarded-Host: "...)
+		b = append(b, x.authority...)
+		b = append(b, "\r\n"...)
+	}
+	b = append(b, "X-Request-Id: "...)
+	b = append(b, x.requestID[:x.idLen]...)
+	b = append(b, "\r\ntraceparent: "...)
+	b = x.appendTrace(b)
+	return append(b, "\r\n"...)
+}
+
+// appendFraming appends how the body is delimited, and what is asked of the connection.
+func (x *h1) appendFraming(b []byte) []byte {
+	switch {
+	case x.body.Chunked():
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	case x.req.Length >= 0:
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, x.req.Length, 10)
+		b = append(b, "\r\n"...)
+	}
+	if x.upgrade {
+		v, _ := x.req.Get(http1.Upgrade)
+		b = append(b, "Connection: Upgrade\r\nUpgrade: "...)
+		b = append(b, v...)
+		b = append(b, "\r\n"...)
+	}
+	return b
+}
+
+// wantsTunnel reports whether the client asks to leave HTTP, for something that a tunnel can carry. HTTP/2 and TLS over an
+// upgrade would carry requests past the pipeline.
+func (x *h1) wantsTunnel() bool {
+	if !x.req.UpgradeOpt || x.req.Minor == 0 || !x.body.Done() {
+		return false
+	}
+	v, ok := x.req.Get(http1.Upgrade)
+	if !ok || !http1.Token(v) {
+		return false
+	}
+	return !http1.EqualFold(v, "h2c") && !http1.EqualFold(v, "h2") && !(len(v) >= 3 && http1.EqualFold(v[:3], "tls")) && !(len(v) >= 4 && http1.EqualFold(v[:4], "http"))
+}

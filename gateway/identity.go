@@ -1,0 +1,201 @@
+package gateway
+
+import (
+	"net/netip"
+	"strings"
+
+	"weir/config"
+	"weir/internal/expr"
+)
+
+type source uint8
+
+const (
+	fromClientIP source = iota
+	fromIP              // the built-in ip: IPv6 by /64
+	fromHeader
+	fromCookie
+	fromQuery
+	fromCertCN
+	fromHost
+	fromPath
+	fromMethod
+	fromRoute
+	fromExpr
+)
+
+// dimension is a named property of a request.
+type dimension struct {
+	name   string
+	from   source
+	arg    string
+	prog   *expr.Program
+	def    string
+	hasDef bool
+	secret bool
+}
+
+// builtins are the dimensions that need no definition.
+var builtins = []dimension{
+	{name: "ip", from: fromIP},
+	{name: "host", from: fromHost},
+	{name: "path", from: fromPath},
+	{name: "method", from: fromMethod},
+	{name: "route", from: fromRoute},
+}
+
+func compileDimension(c *config.Dimension, env *expr.Env) (dimension, error) {
+	d := dimension{name: c.Name, def: c.Default, hasDef: c.Default != "", secret: c.Secret}
+	kind, arg, _ := strings.Cut(c.From, ":")
+	d.arg = strings.TrimSpace(arg)
+	switch kind {
+	case "client_ip":
+		d.from = fromClientIP
+	case "header":
+		d.from, d.arg = fromHeader, strings.ToLower(d.arg)
+	case "cookie":
+		d.from = fromCookie
+	case "query":
+		d.from = fromQuery
+	case "cert":
+		d.from = fromCertCN
+	case "host":
+		d.from = fromHost
+	case "path":
+		d.from = fromPath
+	case "method":
+		d.from = fromMethod
+	case "route":
+		d.from = fromRoute
+	case "expr":
+		d.from = fromExpr
+		var err error
+		d.prog, err = env.Compile(d.arg, expr.String)
+		return d, err
+	}
+	return d, nil
+}
+
+// value works out the dimension of x. An empty value counts as none: a client could otherwise leave its bucket by sending
+// an empty header.
+func (d *dimension) value(x *Exchange) (string, bool) {
+	v := ""
+	switch d.from {
+	case fromClientIP:
+		v = x.peerText.of(x.peer).full
+	case fromIP:
+		v = x.peerText.of(x.peer).prefix
+	case fromHeader:
+		v, _ = x.car.Field(d.arg)
+	case fromCookie:
+		v = cookie(x, d.arg)
+	case fromQuery:
+		v, _ = x.car.Query(d.arg)
+	case fromCertCN:
+		v = x.car.ClientCN()
+	case fromHost:
+		v = x.car.Host()
+	case fromPath:
+		v = x.car.Path()
+	case fromMethod:
+		v = x.car.Method()
+	case fromRoute:
+		if x.route != nil {
+			v = x.route.name
+		}
+	case fromExpr:
+		s, err := d.prog.String(x)
+		if err != nil {
+			x.gw.exprErrors.Add(1)
+		}
+		v = s
+	}
+	if v == "" && d.hasDef {
+		v = d.def
+	}
+	return v, v != ""
+}
+
+// peerText is an address in words, worked out once per connection: for IPv6 also the /64 that counts as one client.
+type peerText struct {
+	addr         netip.Addr
+	full, prefix string
+}
+
+func (t *peerText) of(a netip.Addr) *peerText {
+	if t.addr != a || t.full == "" {
+		a = a.Unmap()
+		t.addr, t.full, t.prefix = a, a.String(), a.String()
+		if p, err := a.Prefix(64); a.Is6() && err == nil {
+			t.prefix = p.Addr().String()
+		}
+	}
+	return t
+}
+
+// cookie returns the value of the first cookie of that name (RFC 6265, section 5.4), without the quotes around it.
+func cookie(x *Exchange, name string) string {
+	list, ok := x.car.Field("cookie")
+	if !ok {
+		return ""
+	}
+	for list != "" {
+		var pair string
+		pair, list, _ = strings.Cut(list, ";")
+		k, v, _ := strings.Cut(strings.TrimSpace(pair), "=")
+		if k == name {
+			return strings.Trim(v, `"`)
+		}
+	}
+	return ""
+}
+
+// clientAddr walks the addresses that proxies reported from right to left and returns the first that is not trusted.
+// Nobody's report is believed unless it comes over a trusted connection.
+func (s *Snapshot) clientAddr(peer netip.Addr, forwardedFor func(yield func(list string) bool)) netip.Addr {
+	addr := peer
+	for list := range forwardedFor {
+		for list != "" {
+			var last string
+			if i := strings.LastIndexByte(list, ','); i >= 0 {
+				list, last = list[:i], list[i+1:]
+			} else {
+				list, last = "", list
+			}
+			a, ok := parseAddr(strings.TrimSpace(last))
+			if !ok {
+				return addr // what stands left of nonsense is worth nothing
+			}
+			addr = a
+			if !s.isTrusted(a) {
+				return addr
+			}
+		}
+	}
+	return addr
+}
+
+// parseAddr reads an address as proxies write it: with or without port, IPv6 in brackets or not.
+func parseAddr(s string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Unmap().WithZone(""), true
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap().WithZone(""), true
+	}
+	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
+		if a, err := netip.ParseAddr(s[1 : len(s)-1]); err == nil {
+			return a.Unmap().WithZone(""), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func (s *Snapshot) isTrusted(a netip.Addr) bool {
+	for _, p := range s.trusted {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"weir/internal/mono"
+	"weir/limiter"
+)
+
+func (l *live) pool(id string) *pool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pools[id]
+}
+
+func (l *live) limiter(id string) *limiter.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limiters[id]
+}
+
+// Install puts a snapshot in force: what is new starts, what stays takes its new numbers and keeps its state, one pointer
+// changes, what is gone is retired. Everything that could fail was tried by Compile.
+func (g *Gateway) Install(s *Snapshot) {
+	g.install.Lock()
+	defer g.install.Unlock()
+	plan := s.plan
+	s.plan = nil
+	now := mono.Now()
+
+	l := g.live
+	l.mu.Lock()
+	oldPools := l.pools
+	l.pools = make(map[string]*pool, len(plan.pools))
+	for _, pc := range plan.pools {
+		l.pools[pc.identity] = pc.pool
+	}
+	l.limiters = make(map[string]*limiter.Limiter, len(plan.limiters))
+	for id, p := range plan.limiters {
+		l.limiters[id] = p.limiter
+	}
+	l.mu.Unlock()
+
+	for _, pc := range plan.pools {
+		if oldPools[pc.identity] == nil {
+			pc.pool.start()
+			continue
+		}
+		pc.pool.dial.Store(pc.dial)
+		pc.gate.Reshape(gateConf(pc.conf))
+		err := pc.pool.setProbe(pc.conf)
+		if err == nil {
+			err = pc.balancer.Reconfigure(pc.balance, now)
+		}
+		if err != nil {
+			g.log.Error("BUG: a pool passed validation and cannot be changed", "pool", pc.name, "error", err)
+		}
+	}
+	for _, p := range plan.limiters {
+		rate := limiter.Rate{N: p.conf.Limit, Per: p.conf.Window, Burst: p.conf.Burst}
+		if p.limiter.Rate() == rate {
+			continue
+		}
+		if err := p.limiter.SetRate(rate, now); err != nil {
+			g.log.Error("BUG: a policy passed validation and cannot be changed", "policy", p.name, "error", err)
+		}
+	}
+	g.snap.Store(s)
+	g.retain(s)
+	for id, p := range oldPools {
+		if l.pool(id) == nil {
+			l.background.Go(p.retire)
+		}
+	}
+}
+
+// retain drops the metric cells of what is gone from the configuration.
+func (g *Gateway) retain(s *Snapshot) {
+	routes := []string{""}
+	for _, e := range s.routes {
+		routes = append(routes, e.name)
+	}
+	var pools, policies []string
+	for _, p := range s.pools {
+		pools = append(pools, p.name)
+	}
+	for _, p := range s.policies {
+		policies = append(policies, p.name)
+	}
+	g.hub.RetainRoutes(routes)
+	g.hub.RetainPools(pools)
+	g.hub.RetainPolicies(policies)
+}

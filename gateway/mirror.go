@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"weir/balancer"
+	"weir/internal/http1"
+	"weir/internal/mono"
+)
+
+// maxMirrors bounds the copies under way: more are not sent. They must never slow down the requests they copy.
+const maxMirrors = 256
+
+// mirror sends a copy of the request to the route's mirror pool and drops the answer. It is made before the original is
+// sent, from what is in memory; requests with longer bodies are not copied.
+func (g *Gateway) mirror(x *Exchange) {
+	e := x.route
+	if e.mirror == nil || e.mirrorCut != ^uint64(0) && rand.Uint64() >= e.mirrorCut {
+		return
+	}
+	request, ok := x.car.Copy(nil)
+	if !ok || g.mirrors.Add(1) > maxMirrors {
+		if ok {
+			g.mirrors.Add(-1)
+		}
+		g.unmirrored.Add(1)
+		return
+	}
+	head := x.car.Method() == "HEAD"
+	p := e.mirror.pool
+	timeout := e.mirror.header
+	g.live.background.Go(func() {
+		defer g.mirrors.Add(-1)
+		p.shadow(request, head, timeout)
+	})
+}
+
+// shadow sends one copy and reads its answer.
+func (p *pool) shadow(request []byte, toHead bool, timeout time.Duration) {
+	now := mono.Now()
+	lease, miss := p.balancer.Lease(rand.Uint64(), &balancer.Set{}, now)
+	if miss != balancer.OK {
+		return
+	}
+	defer func() { lease.Done(mono.Now()) }()
+	up := lease.Endpoint().Value.(*upstream)
+	u, err := up.get(now, false)
+	if err != nil {
+		lease.Report(balancer.Fault, 0, mono.Now())
+		return
+	}
+	if timeout <= 0 {
+		timeout = uploadStall
+	}
+	u.readBy(now.Add(timeout))
+	u.writeBy(now.Add(timeout))
+	var head http1.Head
+	var body http1.Body
+	if _, err = u.Write(request); err == nil {
+		err = u.rd.ReadResponse(&head, upstreamLimits)
+		for err == nil && head.Status < 200 && head.Status != 101 {
+			u.rd.Unpin()
+			err = u.rd.ReadResponse(&head, upstreamLimits)
+		}
+	}
+	if err != nil || head.Status == 101 {
+		lease.Report(balancer.Fault, mono.Now().Sub(now), mono.Now())
+		up.drop(u)
+		return
+	}
+	lease.Report(balancer.Success, mono.Now().Sub(now), mono.Now())
+	body.Response(&head, &u.rd, upstreamLimits, toHead)
+	for !body.Done() {
+		if _, err := body.Next(); err != nil {
+			break
+		}
+	}
+	if body.Done() && !head.Close && head.Minor == 1 && !body.UntilClose() && u.rd.Buffered() == 0 {
+		up.put(u, mono.Now())
+		return
+	}
+	up.drop(u)
+}

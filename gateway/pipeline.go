@@ -1,0 +1,381 @@
+package gateway
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"weir/balancer"
+	"weir/internal/mono"
+	"weir/limiter"
+	"weir/shaping"
+	"weir/telemetry"
+)
+
+// serve carries one exchange from its parsed head to its end. x.snap, x.start and the client's address are set.
+func (g *Gateway) serve(x *Exchange) {
+	defer g.guard(x)
+	if v := g.admit(x); v.Reason != Pass {
+		g.answer(x, v)
+	} else if x.route.targets == nil {
+		g.answerFixed(x)
+	} else {
+		for g.attempt(x) {
+		}
+	}
+	g.settle(x)
+}
+
+// guard keeps a panic from costing more than its own request.
+func (g *Gateway) guard(x *Exchange) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	g.hub.Panics().Inc()
+	g.log.Error("panic while serving a request", "panic", fmt.Sprint(p), "route", x.routeName(), "stack", string(debug.Stack()))
+	x.verdict = Verdict{Reason: Internal, Close: true}
+	if x.answered == 0 {
+		var r Reply
+		x.refuse(&r, &x.verdict)
+		x.car.Answer(x, &r)
+	} else {
+		x.responseFailed = "panic"
+	}
+	g.settle(x)
+}
+
+// admit decides whether the request may go to an upstream: route, dimensions, limits. A seat is taken with the first
+// attempt, when it is known in which pool.
+func (g *Gateway) admit(x *Exchange) Verdict {
+	n := x.snap.table.Match(x)
+	if n < 0 {
+		return Verdict{Reason: NoRoute, Detail: "no route matches this host, path and method"}
+	}
+	x.route = x.snap.routes[n]
+	if len(x.route.policies) > 0 {
+		if v := g.charge(x); v.Reason != Pass {
+			return v
+		}
+	}
+	return Verdict{}
+}
+
+// charge takes the request's cost from every policy that applies, or from none.
+func (g *Gateway) charge(x *Exchange) Verdict {
+	var frame [512]byte
+	for _, p := range x.route.policies {
+		key, ok := p.key(x, frame[:0])
+		if !ok {
+			continue
+		}
+		if p.shadow {
+			x.charge.AddShadow(p.limiter, key, 1)
+		} else {
+			x.charge.Add(p.limiter, key, 1)
+		}
+		x.policies[x.applied] = p
+		x.applied++
+	}
+	if x.applied == 0 {
+		return Verdict{}
+	}
+	refused := x.charge.Take(x.start)
+	ds := x.charge.Decisions()
+	for i, p := range x.policies[:x.applied] {
+		switch {
+		case i == refused || p.shadow && !ds[i].OK:
+			p.cell.Refused()
+		case refused < 0 || p.shadow:
+			p.cell.Allowed()
+		}
+	}
+	if refused >= 0 {
+		return Verdict{Reason: Limited, Policy: x.policies[refused], Decision: ds[refused]}
+	}
+	return Verdict{}
+}
+
+// key returns the bucket of p that x falls into, and whether p applies to x at all: all its dimensions have a value and
+// its condition holds. A condition that fails to evaluate counts as true, so that an error cannot lift a limit.
+func (p *policy) key(x *Exchange, frame []byte) (limiter.Key, bool) {
+	for _, d := range p.dims {
+		v, ok := x.Dimension(d)
+		if !ok {
+			return limiter.Key{}, false
+		}
+		frame = limiter.AppendPart(frame, v)
+	}
+	if p.when != nil {
+		ok, err := p.when.Bool(x)
+		if err != nil {
+			x.gw.exprErrors.Add(1)
+		} else if !ok {
+			return limiter.Key{}, false
+		}
+	}
+	return x.gw.hasher.Sum(frame), true
+}
+
+// attempt tries one endpoint and reports whether another attempt must follow. After false the exchange is answered.
+func (g *Gateway) attempt(x *Exchange) (again bool) {
+	if x.pool == nil {
+		if v := g.enter(x, x.route.pick(rand.Uint64())); v.Reason != Pass {
+			return g.fail(x, v)
+		}
+		if x.route.mirror != nil {
+			g.mirror(x)
+		}
+	}
+	if x.tries > 0 {
+		x.begun = mono.Now()
+	}
+	var miss balancer.Miss
+	x.lease, miss = x.pool.balancer.Lease(x.hint, &x.tried, x.begun)
+	if miss != balancer.OK {
+		return g.fail(x, missVerdict(miss))
+	}
+	e := x.lease.Endpoint()
+	x.tried.Add(e)
+	x.tries++
+	x.endpoint = e.Name()
+	x.cell = e.Value.(*upstream).cell
+	x.result = x.car.Attempt(x, e)
+	r := &x.result
+	x.sent = x.sent || r.Sent
+	x.headAt = mono.Now()
+	x.lease.Report(r.outcome(), x.headAt.Sub(x.begun), x.headAt)
+	x.cell.Observe(r.Status, x.headAt.Sub(x.begun))
+	if wait, ok := g.retry(x, r); ok {
+		if r.Fault == NoFault {
+			x.car.Discard()
+		}
+		x.lease.Done(x.headAt)
+		x.conf.retries.Inc()
+		if wait > 0 {
+			time.Sleep(wait)
+		}
+		return true
+	}
+	if r.Fault != NoFault {
+		x.lease.Done(x.headAt)
+		return g.fail(x, r.verdict())
+	}
+	x.car.Deliver(x)
+	return false
+}
+
+// enter chooses the pool and takes a seat in it.
+func (g *Gateway) enter(x *Exchange, p *poolConf) Verdict {
+	x.pool, x.conf = p.pool, p
+	x.hint = rand.Uint64()
+	if p.hashOn >= 0 {
+		v, _ := x.Dimension(p.hashOn)
+		x.hint = g.hasher.Sum(limiter.AppendPart(nil, v)).Lo
+	}
+	if x.begun = x.start; x.fellBack {
+		x.begun = mono.Now()
+	}
+	if v := x.car.Prepare(x); v.Reason != Pass {
+		return v
+	}
+	p.pool.balancer.Budget().Request(x.begun)
+	if x.route.timeout > 0 {
+		x.due = x.begun.Add(x.route.timeout)
+	}
+	var free bool
+	if x.seat, free = p.pool.gate.TryEnter(); free {
+		return Verdict{}
+	}
+	return x.queue(p.pool.gate)
+}
+
+// queue waits for a seat.
+func (x *Exchange) queue(gate *shaping.Gate) Verdict {
+	since := mono.Now()
+	var refusal shaping.Refusal
+	x.seat, refusal = gate.Enter(x.waitUntil(), since)
+	x.begun = mono.Now()
+	x.queued = x.begun.Sub(since)
+	switch refusal {
+	case shaping.QueueFull:
+		return Verdict{Reason: QueueFull, Detail: "all connections of the pool are in use and too many requests wait"}
+	case shaping.QueueTimeout:
+		return Verdict{Reason: QueueTimeout, Detail: "all connections of the pool stayed in use"}
+	}
+	return Verdict{}
+}
+
+func (x *Exchange) waitUntil() mono.Time {
+	if x.due == 0 {
+		return mono.Never
+	}
+	return x.due
+}
+
+func missVerdict(m balancer.Miss) Verdict {
+	switch m {
+	case balancer.BreakerOpen:
+		return Verdict{Reason: BreakerOpen, Detail: "every endpoint's circuit breaker is open"}
+	case balancer.NoRoom:
+		return Verdict{Reason: QueueFull, Detail: "all connections of the pool are in use"}
+	}
+	return Verdict{Reason: NoEndpoint, Detail: "no endpoint of the pool is healthy"}
+}
+
+// retry decides whether a failed attempt is repeated, and how long to wait before. Nothing is repeated that may have been
+// acted on: a request that reached an endpoint only if its method is idempotent (RFC 9110, section 9.2.2) and its body is
+// still here; and nothing beyond the attempts, the budget and the time that there are.
+func (g *Gateway) retry(x *Exchange, r *Result) (wait time.Duration, ok bool) {
+	c := x.conf
+	if x.tries >= c.attempts || !c.retryOn.wants(r) {
+		return 0, false
+	}
+	if r.Sent && !idempotent(x.car.Method()) || !x.car.Replayable() {
+		return 0, false
+	}
+	if x.tries > 1 {
+		full := c.backoff << min(x.tries-2, 6)
+		wait = time.Duration(rand.Int64N(int64(full) + 1))
+	}
+	if x.due != 0 && x.headAt.Add(wait) >= x.due {
+		return 0, false
+	}
+	return wait, x.pool.balancer.Budget().Retry(x.headAt)
+}
+
+func (o *retryOn) wants(r *Result) bool {
+	switch r.Fault {
+	case NoFault:
+		return o.status[r.Status]
+	case FaultConnect:
+		return o.connect
+	case FaultReset, FaultProtocol:
+		return o.reset
+	case FaultTimeout:
+		return o.timeout
+	}
+	return false
+}
+
+func idempotent(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE":
+		return true
+	}
+	return false
+}
+
+// fail answers a request that no endpoint answered: by the route's fallback, if it has one for this reason, else with the
+// reason. It reports whether an attempt at another pool must follow.
+func (g *Gateway) fail(x *Exchange, v Verdict) (again bool) {
+	f := x.route.fallback
+	if f == nil || x.fellBack || !f.on[v.Reason] {
+		g.answer(x, v)
+		return false
+	}
+	x.fellBack = true
+	x.verdict = v
+	if f.respond != nil {
+		var r Reply
+		x.fixedReply(&r, f.respond, true)
+		x.car.Answer(x, &r)
+		return false
+	}
+	if x.sent && !idempotent(x.car.Method()) || !x.car.Replayable() {
+		g.answer(x, v)
+		return false
+	}
+	x.seat.Leave()
+	x.tried.Reset()
+	x.tries = 0
+	if v := g.enter(x, f.pool); v.Reason != Pass {
+		g.answer(x, v)
+		return false
+	}
+	return true
+}
+
+// answer refuses the request.
+func (g *Gateway) answer(x *Exchange, v Verdict) {
+	x.verdict = v
+	if v.Reason == Limited && x.route.fallback != nil && x.route.fallback.on[Limited] && x.route.fallback.respond != nil {
+		x.fellBack = true
+		var r Reply
+		x.fixedReply(&r, x.route.fallback.respond, true)
+		x.car.Answer(x, &r)
+		return
+	}
+	var r Reply
+	x.refuse(&r, &x.verdict)
+	x.car.Answer(x, &r)
+}
+
+// answerFixed answers with what the route says itself.
+func (g *Gateway) answerFixed(x *Exchange) {
+	var r Reply
+	if x.route.respond != nil {
+		x.fixedReply(&r, x.route.respond, true)
+	} else {
+		x.redirectReply(&r, x.route.status, x.route.redirect.append(nil, x))
+	}
+	x.car.Answer(x, &r)
+}
+
+// settle gives back what x holds, in reverse order, and accounts for it. Only the first call does anything.
+func (g *Gateway) settle(x *Exchange) {
+	if x.settled {
+		return
+	}
+	x.settled = true
+	end := mono.Now()
+	x.lease.Done(end)
+	x.seat.Leave()
+	if x.sent || x.verdict.Reason == Pass || x.fellBack || x.verdict.Reason == Limited {
+		x.charge.Settle()
+	} else {
+		x.charge.Refund(end) // refused for room or for want of an endpoint: nothing was sent, nothing is owed
+	}
+	g.account(x, end)
+}
+
+// identify sets the request id and the trace context: those of a trusted proxy, else new ones.
+func (x *Exchange) identify() {
+	if x.trusted {
+		if id, ok := x.car.Field("x-request-id"); ok && len(id) <= len(x.requestID) && plainID(id) {
+			x.idLen = copy(x.requestID[:], id)
+		}
+	}
+	if x.idLen == 0 {
+		x.idLen = len(telemetry.AppendRequestID(x.requestID[:0]))
+	}
+	if tp, ok := x.car.Field("traceparent"); ok {
+		x.traceID, x.parent, x.flags, x.traced = telemetry.ParseTraceparent(tp)
+	}
+	if !x.traced {
+		x.traceID = telemetry.NewTraceID()
+	}
+}
+
+// appendTrace appends the trace context for the upstream: the client's trace, or a new one that is not sampled here.
+func (x *Exchange) appendTrace(b []byte) []byte {
+	return telemetry.AppendTraceparent(b, x.traceID, telemetry.NewSpanID(), x.flags)
+}
+
+func plainID(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"\\;,", c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func (x *Exchange) routeName() string {
+	if x.route == nil {
+		return ""
+	}
+	return x.route.name
+}

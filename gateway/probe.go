@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"context"
+	cryptotls "crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"weir/balancer"
+	"weir/config"
+)
+
+// probeConf is what an active health check asks and what it takes for good.
+type probeConf struct {
+	path   string
+	expect []config.StatusRange
+}
+
+// setProbe takes over the pool's health check.
+func (p *pool) setProbe(c *config.Pool) error {
+	expect, err := config.ParseStatuses(c.Health.Active.Expect)
+	if err != nil {
+		return fmt.Errorf("health.active.expect: %w", err)
+	}
+	p.probe.Store(&probeConf{path: c.Health.Active.Path, expect: expect})
+	return nil
+}
+
+// probeEndpoint asks once, over a connection of its own: a health check that shares a connection with requests would
+// report their queue, not the endpoint.
+func (p *pool) probeEndpoint(ctx context.Context, e *balancer.Endpoint) error {
+	pc, d := p.probe.Load(), p.dial.Load()
+	u := e.Value.(*upstream)
+	t := &http.Transport{
+		DisableKeepAlives: true, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "tcp", e.Address())
+		},
+	}
+	scheme := "http"
+	if d.tls != nil {
+		scheme = "https"
+		cfg := d.tls.Clone()
+		if d.serverName == "" {
+			cfg.ServerName = u.host
+		}
+		t.TLSClientConfig = cfg
+		t.TLSNextProto = map[string]func(string, *cryptotls.Conn) http.RoundTripper{}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+e.Name()+pc.path, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("User-Agent", "weir-health")
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) //nolint:errcheck // the status is what counts
+	for _, r := range pc.expect {
+		if r.From <= resp.StatusCode && resp.StatusCode <= r.To {
+			return nil
+		}
+	}
+	return fmt.Errorf("status %d", resp.StatusCode)
+}

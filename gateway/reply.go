@@ -1,0 +1,243 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"weir/config"
+	"weir/limiter"
+)
+
+// Reply is an answer of the gateway's own: status, header lines and body, ready to be framed by a carrier.
+type Reply struct {
+	Status  int
+	Head    []byte // header lines, each with its CRLF; no framing, no Connection
+	Body    []byte
+	Close   bool // the connection cannot be used again
+	scratch [1024]byte
+}
+
+// refuse fills r from a verdict.
+func (x *Exchange) refuse(r *Reply, v *Verdict) {
+	info := &reasonTable[v.Reason]
+	r.Status, r.Close = v.status(), v.Close
+	h := r.scratch[:0]
+	plain := acceptsOnlyText(x)
+	if plain {
+		h = append(h, "Content-Type: text/plain; charset=utf-8\r\n"...)
+	} else {
+		h = append(h, "Content-Type: application/problem+json\r\n"...)
+	}
+	h = append(h, "Cache-Control: no-store\r\n"...)
+	h = x.appendLimits(h)
+	retry := retryAfter(v)
+	if retry > 0 {
+		h = append(h, "Retry-After: "...)
+		h = strconv.AppendInt(h, retry, 10)
+		h = append(h, "\r\n"...)
+	}
+	if x.snap == nil || x.snap.headers.Reason {
+		h = append(h, "Weir-Reason: "...)
+		h = append(h, info.token...)
+		if v.Policy != nil {
+			h = append(h, "; policy="...)
+			h = append(h, v.Policy.quoted...)
+		}
+		h = append(h, "\r\n"...)
+	}
+	r.Head = h
+	if plain {
+		r.Body = x.plainBody(v)
+		return
+	}
+	r.Body = x.problemBody(v)
+}
+
+func acceptsOnlyText(x *Exchange) bool {
+	a, ok := x.car.Field("accept")
+	return ok && strings.HasPrefix(a, "text/plain")
+}
+
+func (x *Exchange) plainBody(v *Verdict) []byte {
+	b := append([]byte(nil), reasonTable[v.Reason].title...)
+	if v.Policy != nil {
+		b = append(b, " (policy "...)
+		b = append(b, v.Policy.name...)
+		b = append(b, ')')
+	}
+	if v.Detail != "" {
+		b = append(b, ": "...)
+		b = append(b, v.Detail...)
+	}
+	return append(b, '\n')
+}
+
+// problemBody is application/problem+json of RFC 9457; for limits with the type and member that the RateLimit draft defines.
+func (x *Exchange) problemBody(v *Verdict) []byte {
+	b := make([]byte, 0, 512)
+	if v.Reason == Limited {
+		b = append(b, `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"`...)
+	} else {
+		b = append(b, `{"type":"about:blank","title":"`...)
+	}
+	b = append(b, reasonTable[v.Reason].title...)
+	b = append(b, `","status":`...)
+	b = strconv.AppendInt(b, int64(v.status()), 10)
+	b = append(b, `,"reason":"`...)
+	b = append(b, v.Reason.String()...)
+	b = append(b, '"')
+	if v.Policy != nil {
+		b = append(b, `,"detail":"policy `...)
+		b = append(b, v.Policy.name...)
+		b = append(b, " allows "...)
+		b = strconv.AppendInt(b, v.Policy.conf.Limit, 10)
+		b = append(b, " per "...)
+		b = append(b, v.Policy.conf.Window.String()...)
+		b = append(b, `","violated-policies":[`...)
+		b = append(b, v.Policy.quoted...)
+		b = append(b, ']')
+		if v.Decision.Retry != limiter.Never {
+			b = append(b, `,"retry_after_ms":`...)
+			b = strconv.AppendInt(b, ceilDiv(v.Decision.Retry, time.Millisecond), 10)
+		}
+	} else if v.Detail != "" {
+		b = append(b, `,"detail":`...)
+		b = strconv.AppendQuote(b, v.Detail)
+	}
+	if x.idLen > 0 {
+		b = append(b, `,"request_id":"`...)
+		b = append(b, x.requestID[:x.idLen]...)
+		b = append(b, '"')
+	}
+	return append(b, "}\n"...)
+}
+
+// retryAfter is in whole seconds, rounded up, and a little later for some, so that refused clients do not come back
+// together. 0: say nothing.
+func retryAfter(v *Verdict) int64 {
+	switch v.Reason {
+	case Limited:
+		if v.Decision.Retry == limiter.Never {
+			return 0
+		}
+		s := ceilDiv(v.Decision.Retry, time.Second)
+		return max(1, s+rand.Int64N(1+s/10+1))
+	case QueueFull, QueueTimeout, BreakerOpen, NoEndpoint, Draining:
+		return 1 + rand.Int64N(3)
+	}
+	return 0
+}
+
+func ceilDiv(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
+
+// appendLimits appends RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10) for the policies that
+// applied and are enforced, the tightest first, and the older X-RateLimit fields if wanted.
+func (x *Exchange) appendLimits(h []byte) []byte {
+	if x.applied == 0 {
+		return h
+	}
+	ds := x.charge.Decisions()
+	tight := -1
+	for i, p := range x.policies[:x.applied] {
+		if p.shadow {
+			continue
+		}
+		if tight < 0 || tighter(&ds[i], p, &ds[tight], x.policies[tight]) {
+			tight = i
+		}
+	}
+	if tight < 0 {
+		return h
+	}
+	if x.snap.headers.RateLimit != "off" {
+		h = append(h, "RateLimit-Policy: "...)
+		h = append(h, x.policies[tight].head...)
+		for i, p := range x.policies[:x.applied] {
+			if i != tight && !p.shadow {
+				h = append(h, ", "...)
+				h = append(h, p.head...)
+			}
+		}
+		h = append(h, "\r\nRateLimit: "...)
+		h = x.policies[tight].appendState(h, &ds[tight])
+		for i, p := range x.policies[:x.applied] {
+			if i != tight && !p.shadow {
+				h = append(h, ", "...)
+				h = p.appendState(h, &ds[i])
+			}
+		}
+		h = append(h, "\r\n"...)
+	}
+	if x.snap.headers.Legacy {
+		p, d := x.policies[tight], &ds[tight]
+		h = append(h, "X-RateLimit-Limit: "...)
+		h = strconv.AppendInt(h, p.conf.Limit, 10)
+		h = append(h, "\r\nX-RateLimit-Remaining: "...)
+		h = strconv.AppendInt(h, max(d.Left, 0), 10)
+		h = append(h, "\r\nX-RateLimit-Reset: "...)
+		h = strconv.AppendInt(h, resetSeconds(d), 10)
+		h = append(h, "\r\n"...)
+	}
+	return h
+}
+
+// tighter compares what is left as a share of the bucket.
+func tighter(a *limiter.Decision, p *policy, b *limiter.Decision, q *policy) bool {
+	if a.OK != b.OK {
+		return !a.OK
+	}
+	return float64(a.Left)*float64(q.conf.Burst) < float64(b.Left)*float64(p.conf.Burst)
+}
+
+func (p *policy) appendState(h []byte, d *limiter.Decision) []byte {
+	h = append(h, p.quoted...)
+	h = append(h, ";r="...)
+	h = strconv.AppendInt(h, max(d.Left, 0), 10)
+	h = append(h, ";t="...)
+	return strconv.AppendInt(h, resetSeconds(d), 10)
+}
+
+// resetSeconds is when more is to be had: for a refusal when it would pass, else when the bucket is full again.
+func resetSeconds(d *limiter.Decision) int64 {
+	if !d.OK && d.Retry != limiter.Never {
+		return ceilDiv(d.Retry, time.Second)
+	}
+	return ceilDiv(d.Reset, time.Second)
+}
+
+// fixedReply fills r from a configured answer.
+func (x *Exchange) fixedReply(r *Reply, f *fixed, limits bool) {
+	r.Status, r.Body = f.status, f.body
+	h := r.scratch[:0]
+	for _, f := range f.headers {
+		h = appendField(h, f)
+	}
+	if !f.typed && len(f.body) > 0 {
+		h = append(h, "Content-Type: text/plain; charset=utf-8\r\n"...)
+	}
+	if limits {
+		h = x.appendLimits(h)
+	}
+	if x.route != nil {
+		h = x.route.response.append(h, x)
+	}
+	r.Head = h
+}
+
+func appendField(h []byte, f config.HeaderValue) []byte {
+	h = append(h, f.Name...)
+	h = append(h, ": "...)
+	h = append(h, f.Value...)
+	return append(h, "\r\n"...)
+}
+
+// redirectReply fills r with a redirection to the given place.
+func (x *Exchange) redirectReply(r *Reply, status int, to []byte) {
+	r.Status = status
+	h := append(r.scratch[:0], "Location: "...)
+	h = append(h, to...)
+	h = append(h, "\r\n"...)
+	r.Head = x.appendLimits(h)
+}

@@ -1,0 +1,142 @@
+package gateway
+
+import (
+	"net/netip"
+	"regexp"
+	"time"
+
+	"weir/balancer"
+	"weir/config"
+	"weir/gateway/route"
+	"weir/internal/expr"
+	"weir/internal/http1"
+	"weir/limiter"
+	"weir/telemetry"
+)
+
+// Snapshot is one compiled configuration. It is immutable, and whatever it points to that changes stands in live.
+type Snapshot struct {
+	conf      *config.Config
+	table     *route.Table
+	rules     []route.Rule
+	routes    []*entry
+	dims      []dimension
+	trusted   []netip.Prefix
+	policies  []*policy
+	pools     []*poolConf
+	listeners map[string]*Listener
+	headers   config.Headers
+	spoofable []string // lower-case header names of ours whose underscore spellings are removed
+	noRoute   *telemetry.Route
+
+	plan *plan // what Install has to do
+}
+
+// Config returns what the snapshot was compiled from.
+func (s *Snapshot) Config() *config.Config { return s.conf }
+
+// Listener is what connections of a listener must keep to.
+type Listener struct {
+	Name          string
+	RedirectHTTPS bool
+	Limits        http1.Limits
+	HeaderTimeout time.Duration
+	IdleTimeout   time.Duration
+	Body          int64 // bytes; 0 is unlimited
+	MinRate       int64 // bytes per second; 0 is no minimum
+}
+
+// entry is a compiled route.
+type entry struct {
+	name      string
+	conf      *config.Route
+	targets   []target // by cumulative weight; nil for fixed answers
+	weight    uint64   // sum
+	respond   *fixed
+	redirect  template
+	status    int // of the redirect
+	policies  []*policy
+	timeout   time.Duration
+	body      int64 // limit; -1: the listener's
+	rewrite   rewrite
+	request   transform
+	response  transform
+	mirror    *poolConf
+	mirrorCut uint64 // mirror if a random uint64 is below
+	fallback  *fallback
+	cell      *telemetry.Route
+}
+
+type target struct {
+	pool *poolConf
+	upTo uint64
+}
+
+// pick chooses a target by weight with a random number.
+func (e *entry) pick(random uint64) *poolConf {
+	if len(e.targets) == 1 {
+		return e.targets[0].pool
+	}
+	n := random % e.weight
+	for i := range e.targets {
+		if n < e.targets[i].upTo {
+			return e.targets[i].pool
+		}
+	}
+	panic("BUG: split weights do not add up")
+}
+
+// fixed is an answer that stands in the configuration.
+type fixed struct {
+	status  int
+	headers []config.HeaderValue
+	body    []byte
+	typed   bool // headers name a content type
+}
+
+type fallback struct {
+	on      [reasons]bool
+	respond *fixed
+	pool    *poolConf
+}
+
+type rewrite struct {
+	strip, prefix string
+	regex         *regexp.Regexp
+	to            string
+	host          string
+}
+
+func (r *rewrite) path() bool { return r.strip != "" || r.prefix != "" || r.regex != nil }
+
+// policy is a compiled limit.
+type policy struct {
+	name    string
+	conf    *config.Policy
+	shadow  bool
+	dims    []int
+	when    *expr.Program
+	limiter *limiter.Limiter
+	cell    *telemetry.PolicyCell
+	head    string // "name";q=…;w=… of RateLimit-Policy
+	quoted  string // "name"
+}
+
+// poolConf is a pool as one snapshot sees it: the live pool, and numbers that no state depends on.
+type poolConf struct {
+	*pool
+	conf     *config.Pool
+	balance  balancer.Config
+	header   time.Duration // to the response's header
+	total    time.Duration
+	attempts int
+	retryOn  retryOn
+	backoff  time.Duration
+	hashOn   int // dimension, or -1
+	dial     *dialConf
+}
+
+type retryOn struct {
+	connect, reset, timeout bool
+	status                  [600]bool
+}

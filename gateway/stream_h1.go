@@ -1,0 +1,351 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"weir/internal/http1"
+	"weir/internal/mono"
+)
+
+// uploadStall is how long an endpoint may take none of a request body, and a client none of a response when no minimum
+// rate is set.
+const uploadStall = 60 * time.Second
+
+// Deliver sends the answer that the last attempt brought to the client, to its last byte.
+func (x *h1) Deliver(*Exchange) {
+	if x.resp.Status == 101 {
+		x.tunnel()
+		return
+	}
+	c := x.conn
+	if x.up == nil {
+		x.takeWhole()
+	} else {
+		select {
+		case <-x.up.done:
+			x.stopUpload()
+		default:
+			x.persist = false // answered before the request was read: its rest would be taken for the next one
+		}
+	}
+	chunked := x.chunksAnswer()
+	if !chunked && x.answer.Left() < 0 {
+		x.persist = false
+	}
+	if c.closing() {
+		x.persist = false
+	}
+	x.answered = x.resp.Status
+	x.out = x.appendResponse(x.out[:0], chunked)
+	if x.answer.Here() && !x.answer.Chunked() {
+		x.deliverWhole()
+	} else {
+		x.deliverStream(chunked)
+	}
+	if x.up != nil {
+		x.stopUpload()
+	}
+}
+
+// takeWhole takes a body that was sent from the read buffer out of it.
+func (x *h1) takeWhole() {
+	for !x.body.Done() {
+		if _, err := x.body.Next(); err != nil {
+			return
+		}
+	}
+	x.bytesIn = x.body.Read()
+}
+
+// chunksAnswer reports whether the client gets the answer chunked: it does when its length is not known.
+func (x *h1) chunksAnswer() bool { return x.answer.Left() < 0 && x.req.Minor == 1 }
+
+// deliverWhole sends an answer that is already here, with one write.
+func (x *h1) deliverWhole() {
+	n := x.answer.Left()
+	if n > 0 {
+		p, err := x.answer.Next()
+		if err != nil {
+			x.cutAnswer(err)
+			return
+		}
+		x.out = append(x.out, p...)
+	}
+	x.finishUpstream()
+	if _, err := x.conn.Write(x.out); err != nil {
+		x.clientLost(err)
+		return
+	}
+	x.bytesOut = n
+}
+
+func (x *h1) finishUpstream() {
+	if x.reusable() {
+		x.keepUpstream()
+	} else if x.up == nil {
+		x.dropUpstream()
+	}
+}
+
+// deliverStream sends an answer piece by piece, each as it comes.
+func (x *h1) deliverStream(chunked bool) {
+	c, u := x.conn, x.u
+	begun := x.headAt
+	if x.conf.total > 0 {
+		u.readBy(begun.Add(x.conf.total))
+	} else {
+		u.readBy(0)
+	}
+	for {
+		if !x.answer.Pending() {
+			if len(x.out) > 0 && !x.flush(begun) {
+				return
+			}
+			c.waitFor(u)
+		}
+		p, err := x.answer.Next()
+		if phase(c.state.Load()&(1<<phaseBits-1)) != phaseActive && !c.waited() {
+			x.clientLost(errAborted)
+			return
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			x.cutAnswer(err)
+			return
+		}
+		x.bytesOut += int64(len(p))
+		if chunked {
+			x.out = http1.AppendChunkSize(x.out, len(p))
+			x.out = append(x.out, p...)
+			x.out = append(x.out, '\r', '\n')
+		} else {
+			x.out = append(x.out, p...)
+		}
+		if len(x.out) >= http1.LargeBuffer && !x.flush(begun) {
+			return
+		}
+	}
+	if chunked {
+		x.out = append(x.out, "0\r\n"...)
+		x.out = appendTrailers(x.out, &x.answer.Trailers)
+		x.out = append(x.out, '\r', '\n')
+	}
+	if x.flush(begun) {
+		x.finishUpstream()
+	}
+}
+
+// flush writes what has gathered. A client that takes less than the minimum rate is cut.
+func (x *h1) flush(begun mono.Time) bool {
+	c := x.conn
+	if c.conf.MinRate > 0 {
+		c.writeBy(max(begun.Add(c.slack(x.bytesOut)), mono.Now().Add(rateGrace)))
+	} else {
+		c.writeBy(mono.Now().Add(uploadStall))
+	}
+	_, err := c.Write(x.out)
+	x.out = x.out[:0]
+	if err != nil {
+		x.clientLost(err)
+		return false
+	}
+	return true
+}
+
+// clientLost ends an answer that the client does not take.
+func (x *h1) clientLost(err error) {
+	x.persist, x.linger = false, false
+	x.verdict = Verdict{Reason: ClientGone}
+	x.responseFailed = "client: " + err.Error()
+	x.abandonUpstream()
+}
+
+// cutAnswer ends an answer that the endpoint did not finish. The client must see that: where the framing would not show
+// it, the connection is reset.
+func (x *h1) cutAnswer(err error) {
+	x.persist, x.linger = false, false
+	x.verdict = Verdict{Reason: UpstreamError}
+	x.responseFailed = "upstream: " + err.Error()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		x.verdict.Reason = UpstreamTimeout
+	}
+	if len(x.out) > 0 {
+		x.conn.Write(x.out) //nolint:errcheck // it is being cut anyway
+		x.out = x.out[:0]
+	}
+	if !x.chunksAnswer() && x.answer.Left() < 0 {
+		x.conn.nc.Raw.SetLinger(0) //nolint:errcheck // a plain close is what is left then
+		x.conn.nc.Raw.Close()      //nolint:errcheck // past TLS, whose goodbye would look like a clean end
+	}
+	x.abandonUpstream()
+}
+
+func (x *h1) abandonUpstream() {
+	if x.up != nil {
+		x.stopUpload()
+	}
+	x.dropUpstream()
+}
+
+// appendResponse appends the head of the answer as the client gets it.
+func (x *h1) appendResponse(b []byte, chunked bool) []byte {
+	b = appendStatus(b, x.resp.Status, x.resp.Reason())
+	r := x.Exchange.route
+	for i := range x.resp.Fields {
+		f := &x.resp.Fields[i]
+		switch {
+		case f.Hop && !(f.Known == http1.Trailer && chunked), f.Known == http1.ContentLength,
+			len(r.response.drop) > 0 && r.response.drops(x.resp.Name(i)):
+			continue
+		}
+		b = append(b, x.resp.Name(i)...)
+		b = append(b, ": "...)
+		b = append(b, x.resp.Value(i)...)
+		b = append(b, '\r', '\n')
+	}
+	b = x.appendLimits(b)
+	b = r.response.append(b, &x.Exchange)
+	switch {
+	case chunked:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	case x.resp.Length >= 0 && x.resp.Status != 204:
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, x.resp.Length, 10)
+		b = append(b, '\r', '\n')
+	}
+	return append(x.appendConnection(b), '\r', '\n')
+}
+
+// appendInterim appends a 1xx response without what belongs to the upstream's connection.
+func (x *h1) appendInterim(b []byte) []byte {
+	b = appendStatus(b, x.resp.Status, x.resp.Reason())
+	for i := range x.resp.Fields {
+		if f := &x.resp.Fields[i]; f.Hop || f.Known == http1.ContentLength {
+			continue
+		}
+		b = append(b, x.resp.Name(i)...)
+		b = append(b, ": "...)
+		b = append(b, x.resp.Value(i)...)
+		b = append(b, '\r', '\n')
+	}
+	return append(b, '\r', '\n')
+}
+
+func (x *h1) appendConnection(b []byte) []byte {
+	switch {
+	case !x.persist:
+		return append(b, "Connection: close\r\n"...)
+	case x.req.Minor == 0:
+		return append(b, "Connection: keep-alive\r\n"...)
+	}
+	return b
+}
+
+func appendStatus[T []byte | string](b []byte, status int, reason T) []byte {
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, ' ')
+	b = append(b, reason...)
+	return append(b, '\r', '\n')
+}
+
+// Answer sends a reply of the gateway's own. What is unread of the request is dropped if that is little and the client
+// will send it, else the connection ends.
+func (x *h1) Answer(_ *Exchange, r *Reply) {
+	if x.up != nil {
+		x.stopUpload()
+	}
+	x.dropUpstream()
+	drain := x.planUnread(r)
+	b := appendStatus(x.out[:0], r.Status, http.StatusText(r.Status))
+	b = append(b, "Date: "...)
+	b = appendDate(b)
+	b = append(b, "\r\n"...)
+	b = append(b, r.Head...)
+	if !http1.NoBody(r.Status) {
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, int64(len(r.Body)), 10)
+		b = append(b, "\r\n"...)
+	}
+	b = append(x.appendConnection(b), "\r\n"...)
+	if !http1.NoBody(r.Status) && x.Method() != "HEAD" {
+		b = append(b, r.Body...)
+		x.bytesOut = int64(len(r.Body))
+	}
+	x.out = b
+	x.answered = r.Status
+	if x.verdict.Reason == ClientGone {
+		x.persist, x.linger = false, false
+		return
+	}
+	c := x.conn
+	c.writeBy(mono.Now().Add(c.writeGrace()))
+	if _, err := c.Write(b); err != nil {
+		x.persist, x.linger = false, false
+		return
+	}
+	if drain && !x.drainBody() {
+		x.persist, x.linger = false, false
+	}
+}
+
+// planUnread decides, before the reply is written, what becomes of an unread body, and reports whether it is to be read
+// and dropped after.
+func (x *h1) planUnread(r *Reply) (drain bool) {
+	if r.Close {
+		x.persist, x.linger = false, true
+	}
+	if x.conn.closing() {
+		x.persist = false
+	}
+	if x.body.Done() || !x.persist {
+		x.linger = x.linger || !x.persist
+		return false
+	}
+	if left := x.body.Left(); left >= 0 && left <= drainBytes && !x.expect {
+		return true
+	}
+	x.persist, x.linger = false, true
+	return false
+}
+
+// drainBody reads and drops what is left of a short body.
+func (x *h1) drainBody() bool {
+	c := x.conn
+	c.readBy(mono.Now().Add(c.slack(x.body.Left())))
+	for !x.body.Done() {
+		if _, err := x.body.Next(); err != nil {
+			return false
+		}
+	}
+	x.bytesIn = x.body.Read()
+	c.readBy(0)
+	return true
+}
+
+type dateText struct {
+	second int64
+	text   [29]byte
+}
+
+var date atomic.Pointer[dateText]
+
+// appendDate appends the time as in a Date field. It is put into words once a second.
+func appendDate(b []byte) []byte {
+	t := time.Now()
+	d := date.Load()
+	if d == nil || d.second != t.Unix() {
+		d = &dateText{second: t.Unix()}
+		t.UTC().AppendFormat(d.text[:0], http.TimeFormat)
+		date.Store(d)
+	}
+	return append(b, d.text[:]...)
+}

@@ -1,0 +1,198 @@
+package gateway
+
+import (
+	"context"
+	cryptotls "crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"weir/balancer"
+	"weir/config"
+	"weir/internal/http1"
+	"weir/internal/mono"
+	"weir/telemetry"
+	"weir/tls"
+)
+
+// dialConf is how connections to a pool's endpoints are made. It is replaced whole at a reload.
+type dialConf struct {
+	timeout     time.Duration
+	idle        int
+	idleTimeout time.Duration
+	tls         *cryptotls.Config // nil: cleartext
+	serverName  string            // "": the endpoint's host
+	identity    string            // connections of another identity are not used again
+}
+
+func newDialConf(c *config.Pool, log *slog.Logger) (*dialConf, error) {
+	d := &dialConf{timeout: c.Connections.DialTimeout, idle: c.Connections.Idle, idleTimeout: c.Connections.IdleTimeout, serverName: c.TLS.ServerName}
+	d.identity = identity(c.TLS)
+	if c.TLS.Enabled {
+		t, err := tls.ClientConfig(tls.ClientOptions{CA: c.TLS.CA, ServerName: c.TLS.ServerName, Insecure: c.TLS.InsecureSkipVerify, Log: log, Cert: c.TLS.Cert, Key: c.TLS.Key})
+		if err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		d.tls = t
+	}
+	return d, nil
+}
+
+// upstream keeps the connections to one endpoint. Balancer leases bound how many are in use.
+type upstream struct {
+	pool     *pool
+	endpoint *balancer.Endpoint
+	host     string // as configured, without port: the name in its certificate
+	cell     *telemetry.Endpoint
+
+	mu     sync.Mutex
+	idle   []*upconn // last used last
+	closed bool
+}
+
+func newUpstream(p *pool, e *balancer.Endpoint) *upstream {
+	host, _, err := net.SplitHostPort(e.Name())
+	if err != nil {
+		host = e.Name()
+	}
+	return &upstream{pool: p, endpoint: e, host: host, cell: p.gw.hub.Endpoint(p.name, e.Address())}
+}
+
+// upconn is one connection to an endpoint. It belongs to one exchange at a time.
+type upconn struct {
+	wire
+	rd       http1.Reader
+	up       *upstream
+	raw      syscall.RawConn
+	identity string
+	idleAt   mono.Time
+	used     int // exchanges before this one
+}
+
+// peekAfter is how long a connection may have been idle before it is looked at for having been closed. A system call per
+// request is too much for a busy one, which has little time to be closed in; a retry covers what is left.
+const peekAfter = 100 * time.Millisecond
+
+// get returns an idle connection, or a new one.
+func (u *upstream) get(now mono.Time, fresh bool) (*upconn, error) {
+	d := u.pool.dial.Load()
+	for !fresh {
+		u.mu.Lock()
+		n := len(u.idle)
+		if n == 0 {
+			u.mu.Unlock()
+			break
+		}
+		c := u.idle[n-1]
+		u.idle[n-1] = nil
+		u.idle = u.idle[:n-1]
+		u.mu.Unlock()
+		idle := now.Sub(c.idleAt)
+		if idle > d.idleTimeout || c.identity != d.identity || idle > peekAfter && stale(c.raw) {
+			c.Close() //nolint:errcheck // it is of no more use
+			continue
+		}
+		return c, nil
+	}
+	return u.dial(d)
+}
+
+func (u *upstream) dial(d *dialConf) (*upconn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d.timeout)
+	defer cancel()
+	var dialer net.Dialer
+	nc, err := dialer.DialContext(ctx, "tcp", u.endpoint.Address())
+	if err != nil {
+		return nil, err
+	}
+	raw, err := nc.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		nc.Close() //nolint:errcheck // the error to report is the other
+		return nil, err
+	}
+	c := &upconn{up: u, raw: raw, identity: d.identity}
+	c.Conn = nc
+	if d.tls != nil {
+		cfg := d.tls.Clone()
+		if d.serverName == "" {
+			cfg.ServerName = u.host
+		}
+		t := cryptotls.Client(nc, cfg)
+		if err := t.HandshakeContext(ctx); err != nil {
+			nc.Close() //nolint:errcheck // the error to report is the other
+			return nil, fmt.Errorf("tls handshake: %w", err)
+		}
+		c.Conn, c.secure = t, true
+	}
+	c.rd = http1.NewReader(&c.wire)
+	return c, nil
+}
+
+// put keeps c for another exchange. Its reader must be at the end of a message with nothing behind it.
+func (u *upstream) put(c *upconn, now mono.Time) {
+	c.rd.Release()
+	c.readBy(0)
+	c.writeBy(0)
+	c.idleAt = now
+	c.used++
+	u.mu.Lock()
+	if u.closed || len(u.idle) >= u.pool.dial.Load().idle {
+		u.mu.Unlock()
+		c.Close() //nolint:errcheck // it is of no more use
+		return
+	}
+	u.idle = append(u.idle, c)
+	u.mu.Unlock()
+}
+
+// drop closes c instead.
+func (u *upstream) drop(c *upconn) {
+	c.rd.Release()
+	c.Close() //nolint:errcheck // it is of no more use
+}
+
+// expire closes connections that were idle for too long. The longest idle stand first.
+func (u *upstream) expire(now mono.Time) {
+	limit := u.pool.dial.Load().idleTimeout
+	u.mu.Lock()
+	n := 0
+	for n < len(u.idle) && now.Sub(u.idle[n].idleAt) > limit {
+		n++
+	}
+	old := append([]*upconn(nil), u.idle[:n]...)
+	if n > 0 {
+		u.idle = append(u.idle[:0], u.idle[n:]...)
+	}
+	u.mu.Unlock()
+	for _, c := range old {
+		c.Close() //nolint:errcheck // it is of no more use
+	}
+}
+
+func (u *upstream) close() {
+	u.mu.Lock()
+	u.closed = true
+	idle := u.idle
+	u.idle = nil
+	u.mu.Unlock()
+	for _, c := range idle {
+		c.Close() //nolint:errcheck // it is of no more use
+	}
+}
+
+// idleCount returns how many connections wait for use.
+func (u *upstream) idleCount() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.idle)
+}
+
+// timedOut reports whether a network call ended for want of time.
+func timedOut(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}

@@ -1,0 +1,183 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"weir/internal/mono"
+)
+
+var errAborted = errors.New("aborted")
+
+// wire is a connection whose deadlines cost a system call only when they come near.
+//
+// A deadline here is a due instant that may be moved freely. The socket's own deadline is armed at some instant not later
+// than it; when that one fires early, it is armed anew and the call goes on. So a connection that serves thousands of
+// requests a second arms its socket about once per timeout, and a due instant is never missed.
+type wire struct {
+	net.Conn
+	rdue, wdue     atomic.Int64 // mono.Time; 0 is none
+	rarmed, warmed mono.Time    // what the socket has; owned by the reading and the writing goroutine
+	reads          int          // calls of Read; owned by the reading goroutine
+	secure         bool         // TLS: a write that timed out cannot be resumed
+	aborted        atomic.Bool
+}
+
+func (w *wire) readBy(t mono.Time)  { w.rdue.Store(int64(t)) }
+func (w *wire) writeBy(t mono.Time) { w.wdue.Store(int64(t)) }
+
+// hastenRead sets the read deadline from another goroutine than the reading one.
+func (w *wire) hastenRead(t mono.Time) {
+	w.rdue.Store(int64(t))
+	w.Conn.SetReadDeadline(t.Wall()) //nolint:errcheck // a closed connection fails its next read anyway
+}
+
+// abort makes the pending and all later reads fail with errAborted. From any goroutine.
+func (w *wire) abort() {
+	w.aborted.Store(true)
+	w.Conn.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
+}
+
+// armRead arms the socket if its deadline would come later than due. It reports false after abort.
+func (w *wire) armRead() bool {
+	due := mono.Time(w.rdue.Load())
+	if due != 0 && (w.rarmed == 0 || w.rarmed > due) {
+		w.rarmed = due
+		w.Conn.SetReadDeadline(due.Wall()) //nolint:errcheck // the read reports it
+	}
+	return !w.aborted.Load()
+}
+
+// lateRead says what a read timeout means: nil to read on, else the error.
+func (w *wire) lateRead(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if w.aborted.Load() {
+		return errAborted
+	}
+	due := mono.Time(w.rdue.Load())
+	if due != 0 && mono.Now() >= due {
+		w.rarmed = 0
+		w.Conn.SetReadDeadline(time.Time{}) //nolint:errcheck // as above
+		return err
+	}
+	w.rarmed = due
+	var at time.Time
+	if due != 0 {
+		at = due.Wall()
+	}
+	w.Conn.SetReadDeadline(at) //nolint:errcheck // as above
+	return nil
+}
+
+// Read reads as a net.Conn does, until the due instant.
+func (w *wire) Read(p []byte) (int, error) {
+	w.reads++
+	for {
+		if !w.armRead() {
+			return 0, errAborted
+		}
+		n, err := w.Conn.Read(p)
+		if n > 0 || err == nil {
+			return n, nil
+		}
+		if err = w.lateRead(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// Write writes all of p, until the due instant.
+func (w *wire) Write(p []byte) (int, error) {
+	done := 0
+	for {
+		due := mono.Time(w.wdue.Load())
+		if due != 0 && (w.warmed == 0 || w.warmed > due || w.secure && due.Sub(w.warmed) > time.Second) {
+			w.warmed = due
+			w.Conn.SetWriteDeadline(due.Wall()) //nolint:errcheck // the write reports it
+		}
+		n, err := w.Conn.Write(p[done:])
+		done += n
+		if err == nil {
+			return done, nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || w.secure || due != 0 && mono.Now() >= due {
+			return done, err
+		}
+		w.warmed = 0
+		w.Conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // as above
+	}
+}
+
+// idleRead is a read into memory that is acquired only once bytes are there: Room is asked for a buffer when the socket
+// is readable, and gives it back through Empty when it was not. It needs the raw socket.
+type idleRead struct {
+	raw  syscall.RawConn
+	room func() []byte
+	void func()
+	n    int
+	err  error
+	try  func(fd uintptr) bool
+}
+
+func newIdleRead(raw syscall.RawConn, room func() []byte, void func()) *idleRead {
+	r := &idleRead{raw: raw, room: room, void: void}
+	r.try = r.attempt
+	return r
+}
+
+func (r *idleRead) attempt(fd uintptr) bool {
+	for {
+		n, err := syscall.Read(int(fd), r.room())
+		switch err {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			r.void()
+			return false
+		}
+		r.n, r.err = n, err
+		return true
+	}
+}
+
+// read waits for bytes on w and returns how many came; 0 is the end of the stream.
+func (r *idleRead) read(w *wire) (int, error) {
+	for {
+		if !w.armRead() {
+			return 0, errAborted
+		}
+		err := r.raw.Read(r.try)
+		if err == nil {
+			return max(r.n, 0), r.err
+		}
+		if err = w.lateRead(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// peek reports whether the peer of raw has ended its side with nothing left to read. It does not block.
+func peek(raw syscall.RawConn) (gone bool) {
+	err := raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		gone = err == nil && n == 0 || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+	})
+	return gone || err != nil
+}
+
+// stale reports whether an idle upstream connection is of no more use: ended, broken, or holding bytes nobody asked for.
+func stale(raw syscall.RawConn) (bad bool) {
+	err := raw.Control(func(fd uintptr) {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		bad = err != syscall.EAGAIN
+	})
+	return bad || err != nil
+}

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	cryptotls "crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"weir/admin"
+	"weir/config"
+	"weir/telemetry"
+	"weir/tls"
+)
+
+// socket is an open address. Which listener of the configuration it serves may change while it is open.
+type socket struct {
+	ln   net.Listener
+	mux  *tls.Mux
+	name atomic.Pointer[string]
+}
+
+// bind opens the addresses that conf has and that are not open yet. It undoes itself if one cannot be had.
+func (a *app) bind(conf *config.Config) (added map[string]*socket, err error) {
+	added = map[string]*socket{}
+	for i := range conf.Listeners {
+		l := &conf.Listeners[i]
+		if a.sockets[l.Address] != nil {
+			continue
+		}
+		ln, err := net.Listen("tcp", l.Address)
+		if err != nil {
+			closeAll(added)
+			line, col := conf.Pos(fmt.Sprintf("listeners[%d].address", i))
+			return nil, fmt.Errorf("%s:%d:%d: listener %s: %w", a.path, line, col, l.Name, err)
+		}
+		added[l.Address] = &socket{ln: ln, mux: tls.NewMux(ln, tls.MuxOptions{})}
+	}
+	return added, nil
+}
+
+func closeAll(sockets map[string]*socket) {
+	for _, s := range sockets {
+		s.mux.Close() //nolint:errcheck // it served nobody
+	}
+}
+
+// useSockets serves new addresses, changes those that stay, and closes those that are gone.
+func (a *app) useSockets(conf *config.Config, added map[string]*socket) {
+	wanted, names := map[string]bool{}, map[string]bool{}
+	for i := range conf.Listeners {
+		l := &conf.Listeners[i]
+		wanted[l.Address], names[l.Name] = true, true
+		s := a.sockets[l.Address]
+		if s == nil {
+			s = added[l.Address]
+			a.sockets[l.Address] = s
+		}
+		s.name.Store(&l.Name)
+		s.mux.Reconfigure(a.muxOptions(conf, l))
+		if added[l.Address] != nil {
+			a.tasks.Go(func() {
+				err := s.mux.Serve(func(c *tls.Conn) { a.gw.ServeConn(c, *s.name.Load()) })
+				if err != nil && !errors.Is(err, net.ErrClosed) {
+					a.log.Error("listener ended", "address", s.ln.Addr().String(), "error", err)
+				}
+			})
+		}
+	}
+	for addr, s := range a.sockets {
+		if wanted[addr] {
+			continue
+		}
+		delete(a.sockets, addr)
+		s.mux.Close() //nolint:errcheck // it is going away
+		if name := *s.name.Load(); !names[name] {
+			a.gw.DrainListener(name)
+		}
+	}
+}
+
+func (a *app) muxOptions(conf *config.Config, l *config.Listener) tls.MuxOptions {
+	o := tls.MuxOptions{
+		ProxyProtocol: l.ProxyProtocol, Trusted: trusted(conf), HandshakeTimeout: l.Limits.HeaderTimeout,
+		Connections: l.Limits.Connections, PerIP: l.Limits.ConnectionsPerIP, IPv6Prefix: l.Limits.IPv6Prefix, Log: a.log,
+	}
+	if l.TLS {
+		o.TLS = a.store.Load()
+	}
+	return o
+}
+
+func trusted(conf *config.Config) func(netip.Addr) bool {
+	var prefixes []netip.Prefix
+	for _, s := range conf.TrustedProxies {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			prefixes = append(prefixes, p)
+		} else if addr, err := netip.ParseAddr(s); err == nil {
+			prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
+		}
+	}
+	return func(addr netip.Addr) bool {
+		for _, p := range prefixes {
+			if p.Contains(addr) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func (a *app) listenerStats() []telemetry.ListenerStats {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var all []telemetry.ListenerStats
+	for _, s := range a.sockets {
+		m := s.mux.Stats()
+		all = append(all, telemetry.ListenerStats{Name: *s.name.Load(), Open: m.Open, Accepted: m.Accepted, Refused: map[string]uint64{
+			"limit": m.RefusedLimit, "per_ip": m.RefusedPerIP, "handshake": m.RefusedHandshake, "proxy_protocol": m.RefusedProxyProtocol}})
+	}
+	return all
+}
+
+func servesTLS(conf *config.Config) bool {
+	for i := range conf.Listeners {
+		if conf.Listeners[i].TLS {
+			return true
+		}
+	}
+	return false
+}
+
+func tlsOptions(conf *config.Config, log *slog.Logger) tls.Options {
+	o := tls.Options{Log: log, ClientCA: conf.TLS.ClientAuth.CA}
+	if conf.TLS.MinVersion == "1.3" {
+		o.MinVersion = cryptotls.VersionTLS13
+	}
+	for _, c := range conf.TLS.Certificates {
+		o.Certificates = append(o.Certificates, tls.Pair{Cert: c.Cert, Key: c.Key})
+	}
+	switch conf.TLS.ClientAuth.Mode {
+	case "request":
+		o.ClientAuth = tls.Request
+	case "require":
+		o.ClientAuth = tls.Require
+	}
+	if m := conf.TLS.ACME; m.Enabled {
+		o.ACME = tls.ACMEOptions{Enabled: true, Email: m.Email, Domains: m.Domains, Directory: m.Directory, CAFile: m.CAFile}
+		if conf.Node.DataDir != "" {
+			o.ACME.CacheDir = filepath.Join(conf.Node.DataDir, "acme")
+		}
+	}
+	return o
+}
+
+// applyTLS loads certificates, all or nothing.
+func (a *app) applyTLS(conf *config.Config) error {
+	if !servesTLS(conf) {
+		return nil
+	}
+	o := tlsOptions(conf, a.log)
+	if s := a.store.Load(); s != nil {
+		return s.Reload(o)
+	}
+	s, err := tls.NewStore(o)
+	if err != nil {
+		return err
+	}
+	a.store.Store(s)
+	a.tasks.Go(func() { s.Run(a.ctx) })
+	return nil
+}
+
+func (a *app) certificates() []telemetry.CertExpiry {
+	s := a.store.Load()
+	if s == nil {
+		return nil
+	}
+	var all []telemetry.CertExpiry
+	for _, c := range s.Certificates() {
+		name := c.File
+		if name == "" && len(c.Names) > 0 {
+			name = c.Names[0]
+		}
+		all = append(all, telemetry.CertExpiry{Name: name, NotAfter: c.NotAfter})
+	}
+	return all
+}
+
+// adminSocket is the admin address, and the server behind it, which outlives changes of the address.
+type adminSocket struct {
+	server  *admin.Server
+	ln      net.Listener
+	http    *http.Server
+	address string
+	done    chan struct{}
+	cert    atomic.Pointer[cryptotls.Certificate]
+}
+
+// adminConnections bounds the connections to the admin address.
+const adminConnections = 256
+
+// adminChange is a prepared change of the admin address.
+type adminChange struct {
+	ln   net.Listener // nil: the address stays
+	cert *cryptotls.Certificate
+}
+
+func (c adminChange) discard() {
+	if c.ln != nil {
+		c.ln.Close() //nolint:errcheck // it served nobody
+	}
+}
+
+func (a *app) prepareAdmin(conf *config.Config) (c adminChange, err error) {
+	if conf.Admin.Cert != "" {
+		pair, err := cryptotls.LoadX509KeyPair(conf.Admin.Cert, conf.Admin.Key)
+		if err != nil {
+			return c, fmt.Errorf("admin: %w", err)
+		}
+		c.cert = &pair
+	}
+	if conf.Admin.Address == a.admin.address && (c.cert == nil) == (a.admin.cert.Load() == nil) {
+		return c, nil
+	}
+	if conf.Admin.Address == a.admin.address {
+		return c, errors.New("admin: turning TLS on or off at the same address needs a restart, or another address")
+	}
+	ln, err := net.Listen("tcp", conf.Admin.Address)
+	if err != nil {
+		line, col := conf.Pos("admin.address")
+		return c, fmt.Errorf("%s:%d:%d: admin: %w", a.path, max(line, 1), max(col, 1), err)
+	}
+	c.ln = netutil.LimitListener(ln, adminConnections)
+	return c, nil
+}
+
+func (a *app) useAdmin(conf *config.Config, c adminChange) {
+	s := &a.admin
+	s.server.Reconfigure(admin.Options{Tokens: conf.Admin.Tokens, Log: a.log, Metrics: a.hub.Handler(), Version: buildVersion()})
+	s.cert.Store(c.cert)
+	if c.ln == nil {
+		return
+	}
+	s.close()
+	server := s.server.HTTPServer()
+	s.ln, s.http, s.address, s.done = c.ln, server, conf.Admin.Address, make(chan struct{})
+	ln := c.ln
+	if c.cert != nil {
+		ln = cryptotls.NewListener(ln, &cryptotls.Config{MinVersion: cryptotls.VersionTLS12, GetCertificate: func(*cryptotls.ClientHelloInfo) (*cryptotls.Certificate, error) { return s.cert.Load(), nil }})
+	}
+	done := s.done
+	go func() {
+		defer close(done)
+		if err := server.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("admin server ended", "error", err)
+		}
+	}()
+}
+
+// close ends the server; answers under way get a moment to finish.
+func (s *adminSocket) close() {
+	if s.http == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close() //nolint:errcheck // it is going away
+	}
+	<-s.done
+}

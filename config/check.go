@@ -24,12 +24,8 @@ type checker struct {
 // check records every fault of c that decoding could not see. It is silent about paths that have a fault already.
 func check(c *Config, root *yaml.Node, faults *faultList) {
 	k := &checker{c: c, root: root, faults: faults}
-	for i := range c.Pools {
-		k.pools = append(k.pools, c.Pools[i].Name)
-	}
-	for i := range c.Routes {
-		k.routes = append(k.routes, c.Routes[i].Name)
-	}
+	k.pools = names(c.Pools, func(p *Pool) string { return p.Name })
+	k.routes = names(c.Routes, func(r *Route) string { return r.Name })
 	k.checkDimensions()
 	k.checkAdmin()
 	k.checkListeners()
@@ -43,6 +39,17 @@ func check(c *Config, root *yaml.Node, faults *faultList) {
 	}
 	k.checkNames("routes", len(c.Routes), func(i int) string { return c.Routes[i].Name })
 	k.checkPolicies()
+}
+
+// names returns the names of a list that are not empty.
+func names[T any](list []T, name func(*T) string) []string {
+	var all []string
+	for i := range list {
+		if s := name(&list[i]); s != "" {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // fault records a fault of the value at path, or of its nearest ancestor in the file.

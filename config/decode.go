@@ -109,9 +109,6 @@ func hint(f *field) string {
 }
 
 func exampleOf(f *field, l *layout) string {
-	if f == nil {
-		return l.keys[0] + ": …"
-	}
 	return fmt.Sprintf("%s: {%s: …}", f.key, l.keys[0])
 }
 
@@ -219,8 +216,12 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, f *field) {
 		d.fault(n, "%s where a list is wanted: write %s", describe(n), example)
 		return
 	}
-	items := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
+	items := reflect.MakeSlice(v.Type(), 0, min(len(n.Content), 64)) // grown as items turn out to be good
 	for i, item := range n.Content {
+		if len(d.faults.list) >= maxFaults {
+			break
+		}
+		items = reflect.Append(items, reflect.Zero(v.Type().Elem()))
 		d.path = append(d.path, "["+strconv.Itoa(i)+"]")
 		at := items.Index(i)
 		if at.Kind() == reflect.Struct {
@@ -253,11 +254,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 		return
 	}
 	fresh := reflect.New(v.Type()).Elem()
-	if problem := setScalar(fresh, text); problem != "" {
-		d.fault(n, "%s", problem)
-		return
+	if problem = setScalar(fresh, text); problem == "" {
+		problem = f.check(fresh, text)
 	}
-	if problem := f.check(fresh, text); problem != "" {
+	if problem != "" {
+		if text != n.Value {
+			problem += " (it comes from " + n.Value + ")"
+		}
 		d.fault(n, "%s", problem)
 		return
 	}

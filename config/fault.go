@@ -96,6 +96,9 @@ func didYouMean(name string, known []string) string {
 // nearest returns the known name that needs the fewest edits to be name, or "" if all need more than a third of its length.
 func nearest(name string, known []string) string {
 	best, least := "", max(1, min(len(name), 24)/3)+1
+	if len(name) < 2 {
+		return ""
+	}
 	for _, k := range known {
 		if len(k) > len(name)+least || len(name) > len(k)+least {
 			continue

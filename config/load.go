@@ -30,7 +30,10 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, error) {
 	faults := &faultList{file: name}
 	root := readTree(data, faults)
-	if root == nil {
+	if root != nil && root.Kind != yaml.MappingNode {
+		faults.add(placeOf(root), "", "%s where keys are wanted: write listeners: …", describe(root))
+	}
+	if len(faults.list) > 0 {
 		return nil, faults.err()
 	}
 	c := &Config{source: &source{name: name, text: data}}

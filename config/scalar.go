@@ -30,7 +30,7 @@ func setScalar(v reflect.Value, text string) string {
 		v.SetString(text)
 	case reflect.Bool:
 		if text != "true" && text != "false" {
-			return fmt.Sprintf("%s is neither true nor false: write %t", quote(text), affirms(text))
+			return badBool(text)
 		}
 		v.SetBool(text == "true")
 	case reflect.Int, reflect.Int64:
@@ -45,17 +45,23 @@ func setScalar(v reflect.Value, text string) string {
 	return ""
 }
 
-func affirms(text string) bool {
+func badBool(text string) string {
+	write := "true or false"
 	switch strings.ToLower(text) {
 	case "yes", "on", "y", "1", "true", "t", "enabled":
-		return true
+		write = "true"
+	case "no", "off", "n", "0", "false", "f", "disabled", "none":
+		write = "false"
 	}
-	return false
+	return fmt.Sprintf("%s is neither true nor false: write %s", quote(text), write)
 }
 
 func badInteger(text string) string {
 	if plain := strings.NewReplacer("_", "", ",", "", " ", "").Replace(text); plain != text && isDigits(plain) {
 		return fmt.Sprintf("%s is not a whole number: write %s", quote(text), plain)
+	}
+	if share, ok := strings.CutSuffix(text, "%"); ok && isDigits(share) {
+		return fmt.Sprintf("%s is not a whole number: shares of something else are not available in this version: write digits only", quote(text))
 	}
 	if isDigits(strings.TrimPrefix(text, "-")) {
 		return fmt.Sprintf("%s is too large", quote(text))
@@ -137,6 +143,9 @@ func parseSize(text string) (Size, string) {
 	}
 	if unit == "" {
 		return Size(n), ""
+	}
+	if unit[0] == '.' {
+		return 0, fmt.Sprintf("%s is not a size: write a whole number, in a smaller unit if need be", quote(text))
 	}
 	for _, u := range sizeUnits {
 		if unit == u.name {

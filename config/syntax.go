@@ -139,8 +139,7 @@ func addSyntax(data []byte, err error, faults *faultList) {
 		line++ // its parser counts lines from 0, its scanner from 1
 	}
 	if insideOfOne.MatchString(said) {
-		// The library names the line on which the block starts. It reads no further than a line past the error.
-		line = max(line, linesRead(data)-1)
+		line = max(line, wrongLine(data))
 	}
 	for _, p := range plain {
 		if strings.Contains(said, p.says) {
@@ -182,11 +181,19 @@ func find(data []byte, text string) place {
 	return place{line, utf8.RuneCount(data[begin:i]) + 1}
 }
 
-// linesRead returns how many lines the library reads of a text before it gives up.
-func linesRead(data []byte) int {
-	r := &lineReader{rest: data}
+// wrongLine returns the line that ends what the library can read. For a wrong indentation it names itself only the line on
+// which the block starts, but given a line at a time it reads up to the wrong one, or one more.
+func wrongLine(data []byte) int {
+	r := &lineReader{rest: append(bytes.Clone(data), "\n#\n#\n"...)}
 	_, _ = decodeNext(yaml.NewDecoder(r))
-	return r.lines
+	end := 0
+	for range r.lines - 1 {
+		end += bytes.IndexByte(data[min(end, len(data)):], '\n') + 1
+	}
+	if _, err := decodeNext(yaml.NewDecoder(bytes.NewReader(data[:min(end, len(data))]))); err == nil {
+		return r.lines
+	}
+	return r.lines - 1
 }
 
 // lineReader gives a line per Read and counts them.

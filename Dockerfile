@@ -1,11 +1,12 @@
 # docker build -t weir .
 # docker run -p 8000:8000 -v ./config.yaml:/etc/weir/config.yaml:ro weir
 FROM golang:1.26-bookworm AS build
+ARG VERSION=devel
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -o /out/weir . \
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=${VERSION}" -o /out/weir . \
  && mkdir -p /out/var/lib/weir /out/etc/weir \
  && cp config.example.yaml /out/etc/weir/config.yaml \
  && chown -R 65532:65532 /out/var/lib/weir

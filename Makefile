@@ -3,6 +3,7 @@ GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI    ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME    ?= 30s
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 BENCHFLAGS  ?=
 LOADFLAGS   ?= -duration 5s -rate 150
 
@@ -18,7 +19,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  %-20s %s\n", $$1, $$2}'
 
 build: ## static binary bin/weir, profile-guided if default.pgo is there
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/weir .
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/weir .
 
 run: ## the gateway with the example configuration
 	$(GO) run . run -c config.example.yaml

@@ -125,7 +125,7 @@ func pacedFrom(ctx context.Context, core int, cfg paceConfig) (*paceResult, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startPreferred(cmd); err != nil {
 		return nil, err
 	}
 	var out paceResult

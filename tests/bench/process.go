@@ -14,18 +14,30 @@ import (
 )
 
 // benchNice is the scheduling priority of everything measured, so that a busy machine disturbs less. It takes root.
-const benchNice = -10
+const benchNice = "-20"
 
-// pinned is the command args on one core, with benchNice for root. Its pid is that of the program: nice and taskset
-// replace themselves. A negative core pins nothing.
+// pinned is the command args on one core; a negative core pins nothing. Its pid is that of the program: taskset replaces
+// itself.
 func pinned(ctx context.Context, core int, args ...string) *exec.Cmd {
 	if core >= 0 {
 		args = append([]string{"taskset", "-c", strconv.Itoa(core)}, args...)
 	}
-	if os.Geteuid() == 0 {
-		args = append([]string{"nice", "-n", strconv.Itoa(benchNice)}, args...)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a session, and so a scheduling group, of its own
+	return cmd
+}
+
+// startPreferred starts cmd and, for root, gives its scheduling group benchNice. (Where Linux groups tasks by session, a
+// nice value only counts within a group.)
+func startPreferred(cmd *exec.Cmd) error {
+	if err := cmd.Start(); err != nil || os.Geteuid() != 0 {
+		return err
 	}
-	return exec.CommandContext(ctx, args[0], args[1:]...)
+	err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte(benchNice), 0)
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		return nil // without groups there is nothing to prefer
+	}
+	return fmt.Errorf("priority of %s: %w", cmd.Path, err)
 }
 
 // server is a process of the benchmark that takes requests.
@@ -42,7 +54,7 @@ func startServer(ctx context.Context, name string, core int, address string, env
 	s.cmd.Env = append(os.Environ(), env...)
 	s.cmd.Stderr = &s.stderr
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
-	if err := s.cmd.Start(); err != nil {
+	if err := startPreferred(s.cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -94,11 +95,16 @@ func runWrk(ctx context.Context, core int, url string, conns int, d time.Duratio
 	if script != "" {
 		args = append(args, "-s", script)
 	}
-	out, err := pinned(ctx, core, append(args, url)...).CombinedOutput()
-	if err != nil {
-		return wrkResult{}, fmt.Errorf("wrk %s: %w: %s", url, err, out)
+	var out bytes.Buffer
+	cmd := pinned(ctx, core, append(args, url)...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := startPreferred(cmd); err != nil {
+		return wrkResult{}, err
 	}
-	return parseWrk(string(out))
+	if err := cmd.Wait(); err != nil {
+		return wrkResult{}, fmt.Errorf("wrk %s: %w: %s", url, err, out.String())
+	}
+	return parseWrk(out.String())
 }
 
 // wrkSeconds rounds d up to whole seconds: wrk takes no fractions.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -292,6 +293,9 @@ func run(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	}
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
+
+// quiet is a log that says nothing.
+var quiet = log.New(io.Discard, "", 0)
 
 // plainClient opens a connection per request, so that no test leaves an idle one behind.
 var plainClient = &http.Client{

@@ -71,9 +71,10 @@ type answer struct {
 
 // step is one thing the upstream does.
 type step struct {
-	kind string // write, wait, hang, close, reset, drip
-	data []byte // write, drip
-	wait time.Duration
+	kind   string // write, wait, hang, close, reset, drip, tunnel
+	data   []byte // write, drip
+	wait   time.Duration
+	tunnel func(br io.Reader)
 }
 
 // newUpstream listens on a free loopback address until the test ends.
@@ -207,7 +208,7 @@ func (u *upstream) serve(c *upConn) {
 		}
 		u.mu.Unlock()
 		if a.early {
-			if !u.play(c, a.steps) {
+			if !u.play(c, br, a.steps) {
 				return
 			}
 		}
@@ -225,7 +226,7 @@ func (u *upstream) serve(c *upConn) {
 			u.requests[r.n] = r
 		}
 		u.mu.Unlock()
-		if !a.early && !u.play(c, a.steps) {
+		if !a.early && !u.play(c, br, a.steps) {
 			return
 		}
 	}
@@ -238,7 +239,7 @@ func (u *upstream) fault(s string) {
 }
 
 // play does the steps and tells whether the connection may go on.
-func (u *upstream) play(c *upConn, steps []step) bool {
+func (u *upstream) play(c *upConn, br *bufio.Reader, steps []step) bool {
 	for _, s := range steps {
 		switch s.kind {
 		case "write":
@@ -258,6 +259,9 @@ func (u *upstream) play(c *upConn, steps []step) bool {
 			io.Copy(io.Discard, c)
 			return false
 		case "close":
+			return false
+		case "tunnel": // the bytes that follow are no longer HTTP
+			s.tunnel(br)
 			return false
 		case "reset":
 			time.Sleep(20 * time.Millisecond) // let what was written arrive before the reset overtakes it

@@ -193,7 +193,9 @@ func (a *authority) publish(domain string, cert *stdtls.Certificate) {
 		life := cert.Leaf.NotAfter.Sub(cert.Leaf.NotBefore)
 		if time.Until(cert.Leaf.NotAfter) < life/6 { // autocert renews with a third left
 			a.log.Warn("acme certificate is overdue for renewal", "domain", domain, "not_after", cert.Leaf.NotAfter)
+			return
 		}
+		a.log.Debug("acme certificate is current", "domain", domain, "not_after", cert.Leaf.NotAfter)
 		return
 	}
 	a.certs[domain].Store(cert)

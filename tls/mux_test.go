@@ -294,24 +294,38 @@ func TestHandshakeFailures(t *testing.T) {
 	f("nonsense", "")
 }
 
+// noted remembers the last deadline set on a connection.
+type noted struct {
+	net.Conn
+	set      int
+	deadline time.Time
+}
+
+func (n *noted) SetDeadline(t time.Time) error {
+	n.set, n.deadline = n.set+1, t
+	return n.Conn.SetDeadline(t)
+}
+
 func TestDeadlineIsOffAfterTheHandshake(t *testing.T) {
 	c := newCA(t, "root")
 	store := newStore(t, Options{Certificates: []Pair{c.files("a", ask{names: []string{"a.example"}})}})
-	var late, got = make(chan struct{}), make(chan error, 1)
-	_, addr := serve(t, MuxOptions{TLS: store, HandshakeTimeout: 300 * time.Millisecond}, func(c *Conn) {
-		defer c.Close()
-		<-late
-		var b [1]byte
-		_, err := c.Read(b[:])
-		got <- err
-	})
-	nc, err := stdtls.Dial("tcp", addr, &stdtls.Config{RootCAs: c.pool(), ServerName: "a.example"})
-	must(t, err)
-	defer nc.Close()
-	<-time.After(350 * time.Millisecond)
-	close(late)
-	nc.Write([]byte("x"))
-	must(t, <-got)
+	near, far := net.Pipe()
+	n := &noted{Conn: near}
+	m := NewMux(&script{steps: []any{n}, closed: make(chan struct{})}, MuxOptions{TLS: store})
+	handled := make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- m.Serve(func(c *Conn) { close(handled); <-handled; c.Conn.(*stdtls.Conn).NetConn().Close() })
+	}()
+	must(t, stdtls.Client(far, &stdtls.Config{RootCAs: c.pool(), ServerName: "a.example"}).Handshake())
+	<-handled
+	if n.set != 2 || !n.deadline.IsZero() {
+		t.Errorf("deadline set %d times, last to %v", n.set, n.deadline)
+	}
+	far.Close()
+	must(t, m.Close())
+	must(t, <-done)
+	must(t, m.Wait(t.Context()))
 }
 
 func TestReconfigureBringsTLS(t *testing.T) {

@@ -54,9 +54,13 @@ func NewStore(o Options) (*Store, error) {
 func (s *Store) Reload(o Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v, err := load(o, s.view.Load())
+	old := s.view.Load()
+	v, err := load(o, old)
 	if err != nil {
 		return err
+	}
+	if old != nil && old.acme != nil && old.acme != v.acme {
+		old.acme.end()
 	}
 	clear(s.bad)
 	s.badClientCA = digest{}
@@ -87,6 +91,9 @@ func load(o Options, old *view) (*view, error) {
 	if err := v.loadClientCA(); err != nil {
 		return nil, err
 	}
+	if err := v.index(); err != nil {
+		return nil, err
+	}
 	if o.ACME.Enabled {
 		var former *authority
 		if old != nil {
@@ -96,9 +103,7 @@ func load(o Options, old *view) (*view, error) {
 			return nil, err
 		}
 	}
-	if err := v.build(); err != nil {
-		return nil, err
-	}
+	v.configure()
 	return v, nil
 }
 
@@ -115,14 +120,9 @@ func (v *view) loadClientCA() error {
 	return err
 }
 
-// build derives what follows from the loaded parts.
-func (v *view) build() error {
-	var err error
-	if v.names, err = indexNames(v.pairs, len(v.o.ACME.Domains)); err != nil {
-		return err
-	}
-	v.configure()
-	return nil
+func (v *view) index() (err error) {
+	v.names, err = indexNames(v.pairs, len(v.o.ACME.Domains))
+	return err
 }
 
 // installLocked puts v in force with the ticket keys that are due to it.

@@ -170,10 +170,11 @@ func (s *Store) refresh() {
 	if !changed {
 		return
 	}
-	if err := v.build(); err != nil {
+	if err := v.index(); err != nil {
 		v.o.Log.Error("changed certificate files are not used", "error", err)
 		return
 	}
+	v.configure()
 	s.installLocked(v)
 }
 

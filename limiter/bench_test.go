@@ -8,13 +8,18 @@ import (
 	"weir/internal/mono"
 )
 
-func newLimiter(t testing.TB, r Rate, o Options) *Limiter {
+func newLimiter(t fataler, r Rate, o Options) *Limiter {
 	t.Helper()
 	l, err := New("test", r, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
+}
+
+type fataler interface {
+	Helper()
+	Fatal(...any)
 }
 
 // key makes distinct keys that are spread like a Hasher's.

@@ -102,7 +102,6 @@ func (p *step) back(now mono.Time) {
 	if p.spent {
 		s, h := p.limiter.shard(p.key)
 		s.refund(p.key, h, p.n, p.shared, now)
-		p.spent = false
 	}
 }
 

@@ -113,7 +113,7 @@ func (g *gcra) decide(b bucket, n int64, now mono.Time) (Decision, bucket) {
 	}
 	empty := g.add(span{ns: int64(at)}, g.full) // the tat of a bucket with nothing left
 	if n > g.rate.Burst {
-		return Decision{Left: g.units(g.sub(empty, tat)), Retry: Never, Reset: until(tat, now)}, b
+		return Decision{Left: g.units(g.sub(empty, tat)), Retry: Never, Reset: reset(tat, at, now)}, b
 	}
 	cost := g.unit
 	if n != 1 {
@@ -124,15 +124,21 @@ func (g *gcra) decide(b bucket, n int64, now mono.Time) (Decision, bucket) {
 		return Decision{
 			Left:  g.units(g.sub(empty, tat)),
 			Retry: until(g.sub(next, g.full), now),
-			Reset: until(tat, now),
+			Reset: reset(tat, at, now),
 		}, b
 	}
-	return Decision{OK: true, Left: g.units(g.sub(empty, next)), Reset: until(next, now)}, bucket{at, next}
+	return Decision{OK: true, Left: g.units(g.sub(empty, next)), Reset: reset(next, at, now)}, bucket{at, next}
 }
 
-// until is the time from now to the first nanosecond that is not before t; none if that is past.
-func until(t span, now mono.Time) time.Duration {
-	return max(0, mono.Time(t.ceil()).Sub(now))
+// until is the time from now to the first nanosecond that is not before t, which is not before now.
+func until(t span, now mono.Time) time.Duration { return mono.Time(t.ceil()).Sub(now) }
+
+// reset is the time from now until a bucket of this tat is full again; none if it is at the instant that counts.
+func reset(tat span, at, now mono.Time) time.Duration {
+	if tat.ceil() <= int64(at) {
+		return 0
+	}
+	return until(tat, now)
 }
 
 // refund gives n ≥ 0 units back to b at now. A bucket is never more than full.

@@ -46,21 +46,22 @@ func (e *Env) Compile(src string, k Kind) (p *Program, err error) {
 		return nil, errors.New(position(checked, src, f.id) + f.msg)
 	}
 	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
-	estimate, err := e.cel.EstimateCost(checked, sizes{})
+	estimate, err := e.cel.EstimateCost(checked, sizes{checked})
 	if err != nil {
 		return nil, fmt.Errorf("estimate the expression's cost: %w", err)
 	}
 	if estimate.Max > maxStatic {
-		return nil, fmt.Errorf("column 1: the expression may cost %d units on a long request, more than %d: avoid loops within loops and over split strings", estimate.Max, maxStatic)
+		return nil, fmt.Errorf("column 1: the expression may cost %d units on a long request, more than %d: avoid loops within loops over strings that were split", estimate.Max, maxStatic)
 	}
-	if estimate.Max > maxCost { // what can never cost more needs no meter, which would cost more than most expressions
+	metered := estimate.Max > maxCost
+	if metered { // what can never cost more needs no meter, which would cost more than most expressions
 		opts = append(opts, cel.CostLimit(maxCost))
 	}
 	prg, err := e.cel.Program(checked, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("column 1: %s", oneLine(err.Error()))
 	}
-	return &Program{env: e, cel: prg, kind: k, dims: e.dimensions(checked), src: src}, nil
+	return &Program{env: e, cel: prg, kind: k, dims: e.dimensions(checked), src: src, metered: metered}, nil
 }
 
 var examples = [...]string{
@@ -78,15 +79,33 @@ func firstFault(root ast.NavigableExpr) (fault, bool) {
 				return fault{n.ID(), fmt.Sprintf(`%s can only be asked by name: write %s["name"], or "name" in %s`, name, name, name)}, true
 			}
 		case ast.CallKind:
-			call := n.AsCall()
-			if call.FunctionName() != overloads.Matches {
-				continue
-			}
-			args := call.Args()
-			if pattern := args[len(args)-1]; pattern.Kind() != ast.LiteralKind {
-				return fault{pattern.ID(), "a regular expression must be a literal string: write the pattern itself in matches()"}, true
+			if f, ok := callFault(n.AsCall()); ok {
+				return f, true
 			}
 		}
+	}
+	return fault{}, false
+}
+
+// callFault refuses what could make a long string of short ones within one call, before any meter sees it, and regular
+// expressions out of a request.
+func callFault(call ast.CallExpr) (fault, bool) {
+	args := call.Args()
+	switch name := call.FunctionName(); name {
+	case overloads.Matches:
+		if pattern := args[len(args)-1]; pattern.Kind() != ast.LiteralKind {
+			return fault{pattern.ID(), "a regular expression must be a literal string: write the pattern itself in matches()"}, true
+		}
+	case "replace":
+		with := args[1]
+		if with.Kind() == ast.LiteralKind {
+			if s, ok := with.AsLiteral().(types.String); ok && len(s) <= maxReplacement {
+				return fault{}, false
+			}
+		}
+		return fault{with.ID(), fmt.Sprintf("a replacement must be a literal string of at most %d bytes: write it itself in replace()", maxReplacement)}, true
+	case "join", "format":
+		return fault{call.Target().ID(), name + "() is not available, as its result can be very long: put strings together with +"}, true
 	}
 	return fault{}, false
 }
@@ -151,7 +170,10 @@ func (e *Env) advise(msg string) string {
 	if strings.HasPrefix(msg, "found no matching overload") {
 		return msg + "; compare and combine values of the same type, and convert with string() or int()"
 	}
-	return msg + "; put that right"
+	if strings.HasSuffix(msg, "does not support field selection") {
+		return msg + "; use it as it is, or a function such as startsWith or contains"
+	}
+	return msg
 }
 
 // position returns where node id stands, as the head of a message.
@@ -168,13 +190,19 @@ func place(line, column int, src string) string {
 	return fmt.Sprintf("column %d: ", column)
 }
 
-// sizes tells CEL how long the strings of a request can be.
-type sizes struct{}
+// sizes tells CEL how long the strings of a request can be, and those that are made from what is no string.
+type sizes struct{ checked *cel.Ast }
 
 // EstimateSize implements cost.Estimator.
-func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
+func (s sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 	if len(node.Path()) > 0 && node.Type() != nil && node.Type().Kind() == types.StringKind {
 		return &cost.SizeEstimate{Min: 0, Max: maxValue}
+	}
+	if e := node.Expr(); e != nil && e.Kind() == ast.CallKind && e.AsCall().FunctionName() == overloads.TypeConvertString {
+		switch s.checked.NativeRep().GetType(e.AsCall().Args()[0].ID()).Kind() {
+		case types.BoolKind, types.IntKind, types.UintKind, types.DoubleKind, types.TimestampKind, types.DurationKind:
+			return &cost.SizeEstimate{Min: 1, Max: 64}
+		}
 	}
 	return nil
 }

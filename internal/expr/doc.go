@@ -12,18 +12,22 @@
 // "x-a" in request.headers, has(request.query.page), or request.headers[?"x-a"].orValue("none"). A dimension that the
 // request does not have is "", which reads better in conditions (tenant == "acme") and cannot fail them. Besides the
 // standard functions (startsWith, contains, matches with RE2, size, int, …) there are those of the strings extension
-// (lowerAscii, split, replace, substring, trim, join, …) and optional values.
+// (lowerAscii, split, replace, substring, trim, …) and optional values.
 //
 // # Bounds
 //
 // An expression runs on the way of every request, over strings that strangers chose, so its cost must be bounded before
-// the first one. CEL has no recursion and no unbounded loop; what remains is bounded thrice. Source and nesting are
-// limited. The library's estimate of the worst case, for strings of 64 KiB each, must stay below a billion units (a unit is
-// about ten bytes looked at): that lets loops over a split path pass, but not loops within them. And one evaluation may
-// spend 200,000 units: a program whose worst case is higher runs with the library's meter, which ends it with an
-// error; one whose worst case is lower runs without, as it cannot get there (longer strings than the estimate assumed
-// are an error themselves). Tests hold the estimate against the meter. Regular expressions must be literals, so that
-// they are compiled once, and never from a stranger's text.
+// the first one. CEL has no recursion and no unbounded loop; what remains is bounded in four ways.
+//
+//   - Source and nesting are limited.
+//   - The library's estimate of the worst case, for strings of 16 KiB each, must stay below a billion units (a unit is about
+//     ten bytes looked at or made). It is generous: it lets a loop over a split path pass, but not a loop within it.
+//   - One evaluation may spend 200,000 units. A program whose worst case is higher runs with the library's meter, which
+//     ends it with an error; one whose worst case is lower runs without, as it cannot get there (longer strings than the
+//     estimate assumed are an error themselves). Tests hold the estimate against the meter.
+//   - The meter reads after each call, so no single call may make much out of little: replace() takes a short literal, and
+//     join() and format() are refused. Regular expressions must be literals, so that they are compiled once, and never
+//     from a stranger's text.
 //
 // # What it does not do
 //

@@ -19,7 +19,9 @@ const (
 
 func (k Kind) String() string { return [...]string{"bool", "string", "int"}[k] }
 
-func (k Kind) celType() *cel.Type { return [...]*cel.Type{cel.BoolType, cel.StringType, cel.IntType}[k] }
+func (k Kind) celType() *cel.Type {
+	return [...]*cel.Type{cel.BoolType, cel.StringType, cel.IntType}[k]
+}
 
 // The request's own variables. CEL resolves the longest dotted name that is declared, so no type "request" is needed.
 const (
@@ -30,13 +32,14 @@ const (
 	varQuery   = "request.query"
 )
 
-// Bounds on an expression, in source and at work. A unit of cost is about 10 bytes of a string looked at.
+// Bounds on an expression, in source and at work. A unit of cost is about 10 bytes of a string looked at or made.
 const (
-	maxSource  = 8 << 10       // bytes
-	maxNesting = 100           // of brackets and operators
-	maxValue   = 64 << 10      // bytes of a string of a request; a longer one is an evaluation error
-	maxStatic  = 1_000_000_000 // worst case over all requests; more is refused at compile
-	maxCost    = 200_000       // what one evaluation may spend
+	maxSource      = 8 << 10       // characters
+	maxNesting     = 100           // of brackets and operators
+	maxReplacement = 32            // bytes of what replace() puts in
+	maxValue       = 16 << 10      // bytes of a string of a request; a longer one is an evaluation error
+	maxStatic      = 1_000_000_000 // worst case over all requests; more is refused at compile
+	maxCost        = 200_000       // what one evaluation may spend
 )
 
 // An Env is what expressions can name: the request and the dimensions. It is immutable and safe for concurrent use.

@@ -119,7 +119,9 @@ func (f *fields) ConvertToNative(t reflect.Type) (any, error) {
 }
 
 // Iterator implements traits.Iterable.
-func (f *fields) Iterator() traits.Iterator { panic("BUG: expr: header fields and queries cannot be listed") }
+func (f *fields) Iterator() traits.Iterator {
+	panic("BUG: expr: header fields and queries cannot be listed")
+}
 
 // Size implements traits.Sizer.
 func (f *fields) Size() ref.Val { return types.IntZero }

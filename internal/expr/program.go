@@ -29,6 +29,8 @@ type Program struct {
 	kind Kind
 	dims []int
 	src  string
+
+	metered bool // its worst case is more than maxCost
 }
 
 // Uses returns the indices of the dimensions that the expression can read, ascending. A loop variable that hides a

@@ -114,13 +114,14 @@ func (p *Pool) probe(ctx context.Context, e *Endpoint) {
 			}
 		}
 		last, begun = p.hooks.Now(), true
-		probing, cancel := context.WithTimeout(ctx, p.view.Load().active.Timeout)
+		c := p.view.Load().active
+		probing, cancel := context.WithTimeout(ctx, c.Timeout)
 		err := p.hooks.Probe(probing, e)
 		cancel()
 		if ctx.Err() != nil {
 			return
 		}
-		timer.Reset(p.probed(e, err, p.hooks.Now()))
+		timer.Reset(p.probed(e, c.Key, err, p.hooks.Now()))
 	}
 }
 
@@ -128,14 +129,19 @@ func hurried(interval time.Duration) time.Duration {
 	return max(interval/hurryFraction, time.Millisecond)
 }
 
-// probed takes a probe's result and returns when the next is due.
+// probed takes the result of a probe that asked what key stands for, and returns when the next is due. One that was overtaken
+// by a Reconfigure to another key, or to no probes, says nothing.
 //
 // With no history one probe decides. After that Fall bad ones in a row make an endpoint unhealthy and Rise good ones healthy,
 // and while a count is under way probes hurry. A failed probe and then Rise good ones are a recovery, also where Fall was not
 // reached: an ejection ends and an open breaker half opens.
-func (p *Pool) probed(e *Endpoint, err error, now mono.Time) time.Duration {
+func (p *Pool) probed(e *Endpoint, key string, err error, now mono.Time) time.Duration {
 	p.mu.Lock()
 	c := p.cfg.Active
+	if !c.Enabled || c.Key != key {
+		p.unlock()
+		return hurried(c.Interval)
+	}
 	recovered := false
 	if err == nil {
 		e.good, e.bad = e.good+1, 0

@@ -222,6 +222,7 @@ func TestRunEndsEjections(t *testing.T) {
 		w, j := newWorld(), &journal{}
 		p := newPool(t, Config{Endpoints: hosts(2), Passive: testPassive()}, Hooks{Now: w.now, Event: j.note})
 		stop := run(p)
+		time.Sleep(time.Second)
 		fail(member(t, p, 0), 5, w.now())
 		time.Sleep(5*time.Second + 2*time.Millisecond)
 		synctest.Wait()
@@ -330,4 +331,31 @@ func TestProbeTimeout(t *testing.T) {
 		time.Sleep(300 * time.Millisecond) // in the middle of a probe
 		stop()
 	})
+}
+
+func TestAnOvertakenProbeSaysNothing(t *testing.T) {
+	w := newWorld()
+	c := Config{Endpoints: hosts(1), Active: testActive()}
+	p := newPool(t, c, Hooks{Now: w.now})
+	e := member(t, p, 0)
+	p.probed(e, "/before", errors.New("404"), w.now())
+	if states(p) != "h" || e.known {
+		t.Error("a probe of another key counts")
+	}
+	c.Active.Enabled = false
+	if err := p.Reconfigure(c, w.now()); err != nil {
+		t.Fatal(err)
+	}
+	p.probed(e, c.Active.Key, errors.New("404"), w.now())
+	if states(p) != "h" || e.known {
+		t.Error("a probe counts though probes are off")
+	}
+	c.Active.Enabled = true
+	if err := p.Reconfigure(c, w.now()); err != nil {
+		t.Fatal(err)
+	}
+	p.probed(e, c.Active.Key, errors.New("404"), w.now())
+	if states(p) != "u" {
+		t.Error("the first probe does not decide")
+	}
 }

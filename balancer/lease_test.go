@@ -100,3 +100,22 @@ func TestSetForgetsTheOldest(t *testing.T) {
 		t.Error("not empty after Reset")
 	}
 }
+
+// TestTakeLost: what pick found may be gone when it is taken; then nothing may stay counted.
+func TestTakeLost(t *testing.T) {
+	p := newPool(t, Config{Endpoints: hosts(1), Breaker: BreakerConfig{FailureThreshold: 1, RecoveryThreshold: 1, Timeout: 1, MaxTimeout: 1, HalfOpen: 1}}, Hooks{})
+	e := member(t, p, 0)
+	f := func(limit int64, now float64, want bool, inflight int64) {
+		t.Helper()
+		if _, ok := e.take(limit, second(now)); ok != want || e.InFlight() != inflight {
+			t.Errorf("%v with %d in flight, want %v with %d", ok, e.InFlight(), want, inflight)
+		}
+	}
+	f(2, 0, true, 1)
+	f(2, 0, true, 2)
+	f(2, 0, false, 2)
+	f(0, 0, true, 3)
+	e.breaker.Report(0, false, second(5))
+	f(0, 5, false, 3)
+	f(9, 5, false, 3)
+}

@@ -62,6 +62,7 @@ func (p *Pool) eject(e *Endpoint, why string, now mono.Time) {
 	e.ejected, e.ejectEnd, e.since = true, now.Add(e.ejectFor), now
 	p.noteLocked(Ejected, e, fmt.Sprintf("%s; for %v", why, e.ejectFor))
 	p.rebuildLocked(now)
+	p.nudge() // Run must know when it ends
 }
 
 // canEjectLocked reports whether e may go: it is a member in use, MaxEject (at least one) is not reached, and another is left.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -76,11 +75,13 @@ func TestMisses(t *testing.T) {
 		y.Report(Failure, 0, second(0))
 		y.Done(second(0))
 		f(BreakerOpen, second(0.9))
-		z := f(OK, second(1)) // half open
-		z.Done(second(1))     // without a verdict: the permit is back
-		z = f(OK, second(1))
-		z.Report(Ignore, 0, second(1))
-		z.Done(second(1))
+		for range 6 { // half open, one permit each: it comes back without a verdict
+			z := f(OK, second(1))
+			z.Done(second(1))
+			z = f(OK, second(1))
+			z.Report(Ignore, 0, second(1))
+			z.Done(second(1))
+		}
 		for _, e := range c.Endpoints {
 			if err := p.Drain(e.Address); err != nil {
 				t.Fatal(err)
@@ -337,65 +338,6 @@ func TestNothingIsLost(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestStress(t *testing.T) {
-	for _, b := range allBalances {
-		t.Run(b.String(), func(t *testing.T) {
-			c := Config{Balance: b, Endpoints: hosts(5, 1, 3), Passive: testPassive(), Breaker: testBreaker(), Zone: "a",
-				MaxConnections: 4, SlowStart: time.Second, Budget: BudgetConfig{Ratio: 0.2, MinPerSecond: 3}, Panic: 0.3}
-			p := newPool(t, c, Hooks{Event: func(Event) {}, Attach: func(e *Endpoint) any { return e.ID() }})
-			first := p.members
-			var wg sync.WaitGroup
-			for g := range 8 {
-				wg.Go(func() {
-					for i := range 2000 {
-						now := second(float64(i) / 100)
-						var tried Set
-						l, miss := p.Lease(uint64(i), &tried, now)
-						if miss != OK {
-							continue
-						}
-						if l.Endpoint().Value != l.Endpoint().ID() {
-							t.Error("leased before Attach")
-						}
-						if n := l.Endpoint().InFlight(); n < 1 || n > 4 {
-							t.Errorf("%d in flight while held", n)
-						}
-						p.Budget().Request(now)
-						o := Success
-						if (i/300+int(l.Endpoint().ID()))%3 == 0 {
-							o = Outcome(i % 4)
-						}
-						l.Report(o, time.Duration(i), now)
-						tried.Add(l.Endpoint())
-						if p.Budget().Retry(now) {
-							again, _ := p.Lease(uint64(g), &tried, now)
-							again.Done(now)
-						}
-						l.Done(now)
-					}
-				})
-			}
-			wg.Go(func() {
-				for i := range 100 {
-					c.Endpoints = hosts(4+i%3, 1, 2, 3)
-					if err := p.Reconfigure(c, second(float64(i)/5)); err != nil {
-						t.Error(err)
-					}
-					_ = p.Drain("10.0.0.2:80")
-					p.Stats()
-					_ = p.Ready("10.0.0.2:80")
-				}
-			})
-			wg.Wait()
-			for _, e := range append(p.members, first...) {
-				if e.InFlight() != 0 {
-					t.Errorf("%s: %d in flight at the end", e.Address(), e.InFlight())
-				}
-			}
-		})
-	}
 }
 
 func TestTwoNamesForOneAddress(t *testing.T) {

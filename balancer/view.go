@@ -81,7 +81,7 @@ func (p *Pool) rebuildLocked(now mono.Time) *view {
 	v.panics = well > 0 && float64(healthy) < p.cfg.Panic*float64(in)
 	usable := func(e *Endpoint) bool {
 		switch {
-		case e.draining || well == 0:
+		case e.draining:
 			return false
 		case v.panics:
 			return true

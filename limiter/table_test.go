@@ -11,10 +11,7 @@ import (
 	"weir/internal/mono"
 )
 
-func TestShardFillsCacheLines(t *testing.T) {
-	if n := unsafe.Sizeof(shard{}); n != 192 {
-		t.Errorf("a shard is %d bytes", n)
-	}
+func TestChunkIsASizeClass(t *testing.T) {
 	if n := unsafe.Sizeof(chunk{}); n != 640 {
 		t.Errorf("a chunk is %d bytes", n)
 	}

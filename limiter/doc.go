@@ -35,14 +35,15 @@
 //
 // # Memory
 //
-// A limiter's buckets are in shards (4 per processor), each a compact hash table under a mutex: entries of 40 bytes (key,
+// A limiter's buckets are in shards (4 per processor, at least 64), each a compact hash table under a mutex: entries of 40 bytes (key,
 // last change, TAT) are dense and never move, an index of 4-byte cells with an 8-bit tag is open addressing over them. A
 // key costs 46 to 52 bytes, and when cold two cache misses, in a very large table three.
 //
 // A mutex, not a compare-and-swap of the TAT: exact state is two words, and converting a shard to a new rate is one
 // critical section. Measured on 2 processors a decision takes 25 to 35 ns, and 30 to 60 ns with two threads on one key. A
-// waiter sleeps rather than spin on a holder that the system took off its processor. Shards also keep short the pause in
-// which a grown index is filled: some 100 µs at 1 M keys. They are not padded to cache lines: that showed no gain.
+// waiter sleeps rather than spin on a holder that the system took off its processor. That there are many shards also keeps
+// short the pauses in which one fills a grown index or changes its rate: under 1 ms at 1 M keys. They are not padded to
+// cache lines: that showed no gain.
 //
 // The bound of bytes is hard. A bucket that is full again is the same as none, so its slot goes to the next newcomer;
 // 16 entries are looked at, in turn, before a shard grows. A bucket that owes anything is never evicted. A newcomer that

@@ -61,9 +61,10 @@ func New(name string, r Rate, o Options) (*Limiter, error) {
 	return l, nil
 }
 
-// shardCount is a power of two: 4 per processor so that two rarely want the same one, 16 to 256, each of a useful size.
+// shardCount is a power of two: 4 per processor so that two rarely want the same one, 64 to 256 so that a shard is changed
+// or grown in little time, each of a useful size.
 func shardCount(maxBytes int64) int {
-	n := min(max(16, 1<<bits.Len(uint(4*runtime.GOMAXPROCS(0)-1))), 256)
+	n := min(max(64, 1<<bits.Len(uint(4*runtime.GOMAXPROCS(0)-1))), 256)
 	for int64(n)*minShardBytes > maxBytes {
 		n /= 2
 	}

@@ -26,9 +26,12 @@ func (k *checker) checkRoute(r *Route, path string) {
 // checkTarget checks that a route goes exactly one way, and that the way exists.
 func (k *checker) checkTarget(r *Route, path string) {
 	var ways []string
-	for _, way := range []string{"pool", "split", "respond", "redirect"} {
-		if k.given(path + "." + way) {
-			ways = append(ways, way)
+	for _, way := range []struct {
+		key   string
+		given bool
+	}{{"pool", r.Pool != ""}, {"split", len(r.Split) > 0}, {"respond", r.Respond != nil}, {"redirect", r.Redirect != nil}} {
+		if way.given || k.faults.paths[path+"."+way.key] {
+			ways = append(ways, way.key)
 		}
 	}
 	switch len(ways) {
@@ -40,8 +43,6 @@ func (k *checker) checkTarget(r *Route, path string) {
 	}
 	if r.Pool != "" {
 		k.checkReference(path+".pool", "pool", r.Pool, k.pools)
-	} else if k.given(path + ".pool") {
-		k.fault(path+".pool", "is empty: write a pool's name")
 	}
 	k.checkSplit(r.Split, path+".split")
 	if r.Respond != nil {
@@ -53,7 +54,7 @@ func (k *checker) checkTarget(r *Route, path string) {
 }
 
 func (k *checker) checkSplit(split []Split, path string) {
-	if split == nil && !k.given(path) {
+	if len(split) == 0 {
 		return
 	}
 	sum := 0

@@ -2,12 +2,8 @@ package config
 
 import (
 	"bytes"
-	"crypto/pbkdf2"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"reflect"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -121,53 +117,4 @@ func dumpStruct(v reflect.Value, secret func(Secret) string) object {
 		o = append(o, member{f.key, dump(value, secret)})
 	}
 	return o
-}
-
-// hashRounds makes guessing a weak secret from a hash and the rest of the configuration cost about a millisecond a guess.
-const hashRounds = 10_000
-
-// Hash returns 12 hex digits that are the same for the same configuration in force, on every machine, wherever its values
-// come from. Secrets and the files of fixed answers count. A secret cannot be read from it, and guessing one is slow.
-func (c *Config) Hash() string {
-	var secrets, bodies strings.Builder
-	shown := dump(reflect.ValueOf(c).Elem(), func(s Secret) string {
-		secrets.WriteString(string(s))
-		secrets.WriteByte(0)
-		return s.String()
-	})
-	text, err := json.Marshal(shown)
-	if err != nil {
-		panic("BUG: marshal configuration: " + err.Error())
-	}
-	for _, r := range c.responds() {
-		bodies.WriteString(r.Body)
-		bodies.WriteByte(0)
-	}
-	key, err := pbkdf2.Key(sha256.New, secrets.String(), []byte("weir configuration"), hashRounds, sha256.Size)
-	if err != nil {
-		panic("BUG: derive from secrets: " + err.Error())
-	}
-	sum := sha256.New()
-	sum.Write(key)
-	sum.Write(text)
-	sum.Write([]byte(bodies.String()))
-	return hex.EncodeToString(sum.Sum(nil)[:6])
-}
-
-// responds returns every fixed answer, in file order.
-func (c *Config) responds() []*Respond {
-	var all []*Respond
-	add := func(r *Respond) {
-		if r != nil {
-			all = append(all, r)
-		}
-	}
-	for i := range c.Pools {
-		add(c.Pools[i].Demo)
-	}
-	for i := range c.Routes {
-		add(c.Routes[i].Respond)
-		add(c.Routes[i].Fallback.Respond)
-	}
-	return all
 }

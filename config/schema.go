@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -53,6 +54,9 @@ func fieldSchema(f *field, defs schema) schema {
 	if f.later != "" {
 		doc += " (" + f.later + ")"
 		s = idleSchema(f, s)
+	}
+	if !f.required {
+		s = schema{"anyOf": []schema{s, {"type": "null"}}} // a key with nothing after it has its default
 	}
 	s["description"] = strings.TrimSpace(doc)
 	if f.def != "" && f.typ.Kind() != reflect.Interface {
@@ -167,7 +171,7 @@ func idleSchema(f *field, s schema) schema {
 func constSchema(def any) schema {
 	m, isMap := def.(map[string]any)
 	if !isMap {
-		return schema{"const": def}
+		return schema{"enum": []any{def, fmt.Sprint(def)}}
 	}
 	properties := schema{}
 	for key, value := range m {

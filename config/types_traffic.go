@@ -80,8 +80,8 @@ type Retry struct {
 // Connections bounds the connections to each endpoint.
 type Connections struct {
 	Max          int      `yaml:"max" default:"1024" min:"1" max:"1000000" doc:"open at once; more wait in the queue"`
-	Queue        int      `yaml:"queue" default:"1024" doc:"requests that may wait when all connections of the pool are in use; 0: none, refused at once"`
-	QueueTimeout Duration `yaml:"queue_timeout" default:"500ms" doc:"how long one of them waits"`
+	Queue        int      `yaml:"queue" default:"1024" min:"0" max:"1000000" doc:"requests that may wait when all connections of the pool are in use; 0: none, refused at once"`
+	QueueTimeout Duration `yaml:"queue_timeout" default:"500ms" max:"10m" doc:"how long one of them waits"`
 	Idle         int      `yaml:"idle" default:"512" min:"0" max:"1000000" doc:"kept open when not in use"`
 	IdleTimeout  Duration `yaml:"idle_timeout" default:"30s" min:"10ms" max:"24h" doc:"closed after this long without use"`
 	DialTimeout  Duration `yaml:"dial_timeout" default:"1s" min:"1ms" max:"10m" doc:"TCP and TLS handshake"`

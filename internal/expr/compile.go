@@ -24,7 +24,7 @@ type fault struct {
 // from 1 in characters (with the line, if src has several), what is wrong, and what to do.
 //
 // Refused is what type-checks but cannot be bounded or answered: a worst case, over all requests, that costs too much;
-// header fields or a query used as a whole; a regular expression that is not a literal.
+// header fields or a query used as a whole; a regular expression or replacement that is not a literal; join and format.
 func (e *Env) Compile(src string, k Kind) (p *Program, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -135,7 +135,7 @@ func askedByName(n ast.NavigableExpr) bool {
 func (e *Env) dimensions(checked *cel.Ast) []int {
 	var dims []int
 	for _, ref := range checked.NativeRep().ReferenceMap() {
-		if i, ok := e.dims[strings.TrimPrefix(ref.Name, ".")]; ok && len(ref.OverloadIDs) == 0 {
+		if i, ok := e.dims[strings.TrimPrefix(ref.Name, ".")]; ok {
 			dims = append(dims, i)
 		}
 	}

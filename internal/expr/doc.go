@@ -20,7 +20,7 @@
 // the first one. CEL has no recursion and no unbounded loop; what remains is bounded in four ways.
 //
 //   - Source and nesting are limited.
-//   - The library's estimate of the worst case, for strings of 16 KiB each, must stay below a billion units (a unit is about
+//   - The library's estimate of the worst case, for strings of 16 KiB each, must stay below 10 billion units (a unit is about
 //     ten bytes looked at or made). It is generous: it lets a loop over a split path pass, but not a loop within it.
 //   - One evaluation may spend 200,000 units. A program whose worst case is higher runs with the library's meter, which
 //     ends it with an error; one whose worst case is lower runs without, as it cannot get there (longer strings than the

@@ -34,12 +34,12 @@ const (
 
 // Bounds on an expression, in source and at work. A unit of cost is about 10 bytes of a string looked at or made.
 const (
-	maxSource      = 8 << 10       // characters
-	maxNesting     = 100           // of brackets and operators
-	maxReplacement = 32            // bytes of what replace() puts in
-	maxValue       = 16 << 10      // bytes of a string of a request; a longer one is an evaluation error
-	maxStatic      = 1_000_000_000 // worst case over all requests; more is refused at compile
-	maxCost        = 200_000       // what one evaluation may spend
+	maxSource      = 8 << 10        // characters
+	maxNesting     = 100            // of brackets and operators
+	maxReplacement = 32             // bytes of what replace() puts in
+	maxValue       = 16 << 10       // bytes of a string of a request; a longer one is an evaluation error
+	maxStatic      = 10_000_000_000 // worst case over all requests; more is refused at compile
+	maxCost        = 200_000        // what one evaluation may spend
 )
 
 // An Env is what expressions can name: the request and the dimensions. It is immutable and safe for concurrent use.

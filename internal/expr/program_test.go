@@ -26,6 +26,7 @@ func TestEvaluationErrors(t *testing.T) {
 	}
 	f(`request.headers["x-b"] == "1"`, "no such key: x-b")
 	f(`request.query.nope == "1"`, "no such key: nope")
+	f(`request.headers["x\nb"] == "1"`, "no such key: x b")
 	f(`request.headers[request.query.page] == "1"`, "no such key: 2")
 	f(`request.headers[tenant + "-b"] == "1"`, "no such key: acme-b")
 	f(`int(tenant) > 5`, "type conversion error")
@@ -42,7 +43,7 @@ func TestEvaluationErrors(t *testing.T) {
 
 // A short request passes where a long one would cost too much; the meter ends it.
 func TestCostIsBounded(t *testing.T) {
-	p := compile(t, `request.path.split("/").exists(s, s.trim() == "17")`, Bool)
+	p := compile(t, `request.path.split("/").exists(s, s.trim() == "17" || s.lowerAscii().trim().reverse() == "71")`, Bool)
 	r := newRequest()
 	if got, err := p.Bool(r); !got || err != nil {
 		t.Errorf("short: %v, %v", got, err)

@@ -103,6 +103,18 @@ func TestKeyTypeByClient(t *testing.T) {
 	f(&stdtls.Config{MaxVersion: stdtls.VersionTLS12, CipherSuites: []uint16{stdtls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}, x509.RSA)
 }
 
+func TestExpiredCertificateGivesWay(t *testing.T) {
+	c := newCA(t, "root")
+	store := newStore(t, Options{Certificates: []Pair{
+		c.files("old", ask{names: []string{"a.example"}, notAfter: time.Now().Add(-time.Minute)}),
+		c.files("rsa", ask{names: []string{"a.example"}, rsa: true}),
+	}})
+	_, addr := serve(t, MuxOptions{TLS: store}, describe)
+	if got := visit(t, addr, &stdtls.Config{RootCAs: c.pool(), ServerName: "a.example"}); got.err != nil {
+		t.Error(got.err)
+	}
+}
+
 func TestVersionsAndSuites(t *testing.T) {
 	c := newCA(t, "root")
 	pairs := []Pair{c.files("a", ask{names: []string{"a.example"}, rsa: true})}
@@ -229,6 +241,12 @@ func TestResumedSessionCannotDodgeClientCertificate(t *testing.T) {
 			return session{t, addr, &stdtls.Config{RootCAs: c.pool(), ServerName: "a.example", MaxVersion: version, Certificates: certs, ClientSessionCache: stdtls.NewLRUClientSessionCache(8)}}
 		}
 		anonymous, alice := client(), client(clients.client("alice"))
+		anonymous.visit(false)
+		anonymous.visit(true)
+
+		// Under Request crypto/tls would resume it; but then the client would never be asked for its certificate.
+		o.ClientAuth, o.ClientCA = Request, clients.file
+		must(t, store.Reload(o))
 		anonymous.visit(false)
 		anonymous.visit(true)
 

@@ -3,6 +3,8 @@ package tls
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -155,38 +157,54 @@ func concerns(v *view, e fsnotify.Event) bool {
 		slices.ContainsFunc(v.files(), func(f string) bool { return filepath.Base(f) == name })
 }
 
+// report is a log line that waits until its subject is in force and no lock is held.
+type report struct {
+	level slog.Level
+	text  string
+	args  []any
+}
+
 // refresh puts in force what changed on disk and is good; the rest stays as it is.
 func (s *Store) refresh() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	reports := s.refreshLocked()
+	s.mu.Unlock()
+	for _, r := range reports {
+		s.view.Load().o.Log.Log(context.Background(), r.level, r.text, r.args...)
+	}
+}
+
+func (s *Store) refreshLocked() []report {
 	old := s.view.Load()
 	v := &view{o: old.o, acme: old.acme, pairs: slices.Clone(old.pairs), clientSum: old.clientSum, clientRoots: old.clientRoots}
-	changed := s.refreshClientCALocked(v)
+	changed, reports := s.refreshClientCALocked(v)
 	for i, p := range v.pairs {
-		if next := s.refreshPairLocked(p, v); next != nil {
+		next, r := s.refreshPairLocked(p)
+		reports = append(reports, r...)
+		if next != nil {
 			v.pairs[i], changed = next, true
 		}
 	}
 	if !changed {
-		return
+		return reports
 	}
 	if err := v.index(); err != nil {
-		v.o.Log.Error("changed certificate files are not used", "error", err)
-		return
+		return []report{{slog.LevelError, "changed certificate files are not used", []any{"error", err}}}
 	}
 	v.configure()
 	s.installLocked(v)
+	return reports
 }
 
 // refreshPairLocked returns the pair as it is on disk now, or nil if that is the same or no good.
-func (s *Store) refreshPairLocked(p *pair, v *view) *pair {
+func (s *Store) refreshPairLocked(p *pair) (*pair, []report) {
 	cert, key, sum, err := readPair(p.files)
 	if err == nil && sum == p.sum {
 		delete(s.bad, p.files)
-		return nil
+		return nil, nil
 	}
 	if seen, ok := s.bad[p.files]; ok && seen == sum {
-		return nil
+		return nil, nil
 	}
 	var next *pair
 	if err == nil {
@@ -194,40 +212,38 @@ func (s *Store) refreshPairLocked(p *pair, v *view) *pair {
 	}
 	if err != nil {
 		s.bad[p.files] = sum
-		v.o.Log.Error("changed certificate is not used, the former one stays", "error", err, "not_after", p.cert.Leaf.NotAfter)
-		return nil
+		return nil, []report{{slog.LevelError, "changed certificate is not used, the former one stays",
+			[]any{"error", err, "not_after", p.cert.Leaf.NotAfter}}}
 	}
 	delete(s.bad, p.files)
-	v.o.Log.Info("certificate picked up", "file", p.files.Cert, "names", next.names, "not_after", next.cert.Leaf.NotAfter)
-	return next
+	return next, []report{{slog.LevelInfo, "certificate picked up",
+		[]any{"file", p.files.Cert, "names", next.names, "not_after", next.cert.Leaf.NotAfter}}}
 }
 
 // refreshClientCALocked puts the client CA file as it is on disk into v and reports whether it differs and is good.
-func (s *Store) refreshClientCALocked(v *view) bool {
+func (s *Store) refreshClientCALocked(v *view) (changed bool, reports []report) {
 	if v.o.ClientAuth == None {
-		return false
+		return false, nil
 	}
 	text, err := readFile("client CA", v.o.ClientCA)
 	sum := digest(sha256.Sum256(text))
 	if err == nil && sum == v.clientSum {
 		s.badClientCA = digest{}
-		return false
+		return false, nil
 	}
 	if sum == s.badClientCA {
-		return false
+		return false, nil
 	}
+	var roots *x509.CertPool
 	if err == nil {
-		roots, parseErr := parseRoots("client CA", v.o.ClientCA, text)
-		if parseErr == nil {
-			v.clientSum, v.clientRoots, s.badClientCA = sum, roots, digest{}
-			v.o.Log.Info("client CA picked up, session tickets dropped", "file", v.o.ClientCA)
-			return true
-		}
-		err = parseErr
+		roots, err = parseRoots("client CA", v.o.ClientCA, text)
 	}
-	s.badClientCA = sum
-	v.o.Log.Error("changed client CA is not used, the former one stays", "error", err)
-	return false
+	if err != nil {
+		s.badClientCA = sum
+		return false, []report{{slog.LevelError, "changed client CA is not used, the former one stays", []any{"error", err}}}
+	}
+	v.clientSum, v.clientRoots, s.badClientCA = sum, roots, digest{}
+	return true, []report{{slog.LevelInfo, "client CA picked up, session tickets dropped", []any{"file", v.o.ClientCA}}}
 }
 
 // sleep waits for d or for ctx.

@@ -34,6 +34,7 @@ type app struct {
 	ctx   context.Context // ends when the gateway does
 
 	mu       sync.Mutex // one reload at a time
+	stopped  bool
 	conf     atomic.Pointer[config.Config]
 	sockets  map[string]*socket // by address
 	access   accessLog
@@ -91,7 +92,7 @@ func run(ctx context.Context, path string) error {
 	}
 }
 
-// stopOn ends the gateway; a second signal ends it at once.
+// stopOn ends the gateway; an interrupt meanwhile (a second Ctrl-C) ends it at once.
 func (a *app) stopOn(signals <-chan os.Signal, cancel func()) error {
 	done := make(chan error, 1)
 	go func() {
@@ -105,7 +106,7 @@ func (a *app) stopOn(signals <-chan os.Signal, cancel func()) error {
 		case err := <-done:
 			return err
 		case s := <-signals:
-			if s != syscall.SIGHUP {
+			if s == syscall.SIGINT {
 				return errors.New("stopped before requests in flight had finished")
 			}
 		}
@@ -140,6 +141,9 @@ func (a *app) reload(who string) (*config.Config, error) {
 func (a *app) apply(conf *config.Config) (err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.stopped {
+		return errors.New("the gateway is stopping")
+	}
 	var undo []func()
 	defer func() {
 		if err != nil {
@@ -189,6 +193,7 @@ func (a *app) stop(timeout time.Duration) error {
 	defer cancel()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.stopped = true
 	for _, s := range a.sockets {
 		s.mux.Close() //nolint:errcheck // it is going away
 	}

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -88,14 +90,33 @@ func (a *app) useSockets(conf *config.Config, added map[string]*socket) {
 }
 
 func (a *app) muxOptions(conf *config.Config, l *config.Listener) tls.MuxOptions {
+	connections := l.Limits.Connections
+	if room := descriptorRoom() / len(conf.Listeners); connections > room {
+		a.log.Info("fewer connections than configured: the limit of open files is too low (ulimit -n)", "listener", l.Name, "configured", connections, "connections", room)
+		connections = room
+	}
 	o := tls.MuxOptions{
 		ProxyProtocol: l.ProxyProtocol, Trusted: trusted(conf), HandshakeTimeout: l.Limits.HeaderTimeout,
-		Connections: l.Limits.Connections, PerIP: l.Limits.ConnectionsPerIP, IPv6Prefix: l.Limits.IPv6Prefix, Log: a.log,
+		Connections: connections, PerIP: l.Limits.ConnectionsPerIP, IPv6Prefix: l.Limits.IPv6Prefix, Log: a.log,
 	}
 	if l.TLS {
 		o.TLS = a.store.Load()
 	}
 	return o
+}
+
+// descriptorReserve is kept for what is not a client's connection: files, the admin address, probes, accepting.
+const descriptorReserve = 96
+
+// descriptorRoom is how many client connections the limit of open files allows, with a quarter left for connections to
+// endpoints: most clients are idle. To run into
+// the limit instead would leave nothing for the admin address, and nothing to answer with.
+func descriptorRoom() int {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		return math.MaxInt
+	}
+	return max(8, int(min(r.Cur, math.MaxInt32)-descriptorReserve)*3/4)
 }
 
 func trusted(conf *config.Config) func(netip.Addr) bool {

@@ -318,7 +318,7 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 	}
 	if c.Mirror.Pool != "" && c.Mirror.Percent > 0 {
 		e.mirror = p.pools[c.Mirror.Pool]
-		e.mirrorCut = uint64(float64(c.Mirror.Percent) * math.MaxUint64)
+		e.mirrored = float64(c.Mirror.Percent)
 	}
 	if e.fallback, err = p.fallback(&c.Fallback); err != nil {
 		return nil, rule, err

@@ -75,6 +75,7 @@ func (c *h1conn) await() bool {
 	if c.conf == nil {
 		return false
 	}
+	c.least = c.conf.MinRate * int64(rateGrace/time.Second)
 	if c.rd.Buffered() > 0 {
 		return true
 	}
@@ -336,7 +337,7 @@ const (
 	drainBytes  = 64 << 10 // of an unread body, for the sake of keeping the connection
 )
 
-// slack is how long n more bytes may take.
+// slack is how long n bytes may take.
 func (c *h1conn) slack(n int64) time.Duration {
 	if c.conf.MinRate <= 0 {
 		return c.conf.IdleTimeout
@@ -344,7 +345,16 @@ func (c *h1conn) slack(n int64) time.Duration {
 	return rateGrace + time.Duration(float64(n)/float64(c.conf.MinRate)*float64(time.Second))
 }
 
-func (c *h1conn) writeGrace() time.Duration { return c.slack(http1.LargeBuffer) }
+// writeGrace is how long a write may make too little progress.
+func (c *h1conn) writeGrace() time.Duration {
+	switch {
+	case c.conf.MinRate <= 0:
+		return uploadStall
+	case c.secure: // a write that was interrupted cannot go on, so it gets time for a whole buffer
+		return c.slack(2 * http1.LargeBuffer)
+	}
+	return rateGrace
+}
 
 // lingerAndClose ends the sending side and reads what is still coming, for a while: to close with unread bytes would reset
 // the connection, and the client might never see the answer.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -20,17 +21,27 @@ var upstreamLimits = http1.Limits{Bytes: 64 << 10, Fields: 256}
 // maxInterim is how many 1xx responses may precede one answer.
 const maxInterim = 16
 
-// Prepare checks the body's length against the limit, and reads a small body whole.
+// Prepare checks the body's length against the limit, and gets into memory what of a small body is to be had: all of one
+// of known length; of a chunked one what has come, so that a malformed one is refused before an endpoint hears of it.
 func (x *h1) Prepare(*Exchange) Verdict {
+	if x.stored || x.up != nil || x.body.Read() > 0 {
+		return Verdict{} // a fallback: it was prepared before
+	}
 	if x.body.Done() {
-		x.upgrade = x.wantsTunnel()
+		x.stored, x.upgrade = true, x.wantsTunnel()
 		return Verdict{}
 	}
 	left := x.body.Left()
-	if limit := x.bodyLimit(); limit > 0 && left > limit {
-		return Verdict{Reason: TooLarge, Detail: "the body is larger than the limit"}
+	x.body.Max = x.bodyLimit()
+	switch {
+	case x.body.Max > 0 && left > x.body.Max:
+		return x.clientFault(http1.BodyTooLarge)
+	case left < 0:
+		return x.storeChunks()
+	case left > smallBody:
+		return Verdict{}
 	}
-	if left < 0 || left > smallBody || x.body.Here() {
+	if x.stored = true; x.body.Here() {
 		return Verdict{}
 	}
 	if !x.proceed() {
@@ -45,6 +56,25 @@ func (x *h1) Prepare(*Exchange) Verdict {
 	}
 	c.readBy(0)
 	x.begun = mono.Now()
+	return Verdict{}
+}
+
+// storeChunks decodes what has come of a chunked body.
+func (x *h1) storeChunks() Verdict {
+	for len(x.early) < smallBody {
+		p, err := x.body.NextHere()
+		x.early = append(x.early, p...)
+		switch err {
+		case nil:
+		case io.EOF:
+			x.stored = true
+			return Verdict{}
+		case http1.ErrMore:
+			return Verdict{}
+		default:
+			return x.clientFault(err)
+		}
+	}
 	return Verdict{}
 }
 
@@ -69,29 +99,35 @@ func (x *h1) bodyLimit() int64 {
 func (x *h1) clientFault(err error) Verdict {
 	var f http1.Fault
 	switch {
+	case errors.As(err, &f) && f == http1.BodyTooLarge:
+		return Verdict{Reason: TooLarge, Detail: f.Error(), Close: true}
 	case errors.As(err, &f):
 		return Verdict{Reason: BadRequest, Detail: f.Error(), Close: true}
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errTooSlow):
 		return Verdict{Reason: RequestTimeout, Detail: "the body arrived too slowly", Close: true}
 	}
 	return Verdict{Reason: ClientGone, Detail: faultDetail[FaultClient], Close: true}
 }
 
-// Replayable reports whether the body is still whole in memory, or was not touched yet.
-func (x *h1) Replayable() bool {
-	return x.up == nil && x.body.Read() == 0 && (x.body.Here() || !x.sent)
-}
+// Replayable reports whether the body is whole in memory, or was not touched yet.
+func (x *h1) Replayable() bool { return x.stored || x.up == nil && !x.sent }
 
 // Copy appends the request with its body, if that is whole in memory.
 func (x *h1) Copy(dst []byte) ([]byte, bool) {
-	if x.up != nil || x.body.Read() > 0 || !x.body.Here() || x.upgrade {
+	if !x.stored || x.upgrade {
 		return nil, false
 	}
-	return append(x.appendRequest(dst), x.whole()...), true
+	return x.appendStored(x.appendRequest(dst)), true
 }
 
-// whole is the body as it lies in the read buffer.
-func (x *h1) whole() []byte { return x.conn.rd.Bytes()[:x.body.Left()] }
+// appendStored appends a body that is whole in memory, framed as it came.
+func (x *h1) appendStored(b []byte) []byte {
+	if !x.body.Chunked() {
+		return append(b, x.conn.rd.Bytes()[:x.body.Left()]...)
+	}
+	b = appendChunk(b, x.early)
+	return appendLastChunk(b, &x.body.Trailers)
+}
 
 // Attempt sends the request to e and waits for the head of its answer. A pooled connection that turns out to be closed is
 // no attempt: the request goes over a new one, if nothing can have been acted on.
@@ -119,15 +155,14 @@ func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
 func (x *h1) exchange(u *upconn) Result {
 	u.reads = 0
 	x.out = x.appendRequest(x.out[:0])
-	streams := !x.body.Here()
-	if !x.body.Done() && !streams {
-		x.out = append(x.out, x.whole()...)
+	if x.stored {
+		x.out = x.appendStored(x.out)
 	}
 	u.writeBy(x.begun.Add(uploadStall))
 	if _, err := u.Write(x.out); err != nil {
 		return Result{Fault: FaultReset, Sent: true, Error: err.Error()}
 	}
-	if streams {
+	if !x.stored {
 		if !x.proceed() {
 			return Result{Fault: FaultClient, Sent: true}
 		}
@@ -174,8 +209,8 @@ func (x *h1) readAnswer(u *upconn) Result {
 		}
 		switch s := x.resp.Status; {
 		case s == 101:
-			if !x.upgrade {
-				return Result{Fault: FaultProtocol, Sent: true, Error: "the endpoint switched protocols without being asked"}
+			if !x.switched() {
+				return Result{Fault: FaultProtocol, Sent: true, Error: "the endpoint switched to a protocol that was not asked for"}
 			}
 			return Result{Status: s, Sent: true}
 		case s >= 200:
@@ -190,6 +225,13 @@ func (x *h1) readAnswer(u *upconn) Result {
 		u.rd.Unpin()
 	}
 	return Result{Fault: FaultProtocol, Sent: true, Error: "the endpoint sent too many interim responses"}
+}
+
+// switched reports whether a 101 is to the protocol that the client asked for.
+func (x *h1) switched() bool {
+	asked, _ := x.req.Get(http1.Upgrade)
+	got, ok := x.resp.Get(http1.Upgrade)
+	return x.upgrade && ok && bytes.EqualFold(asked, got)
 }
 
 func (x *h1) answerFault(u *upconn, err error) Result {

@@ -23,13 +23,16 @@ type h1 struct {
 	authority string     // Host as it came
 	path      string     // normalised
 	query     string     // as it came, without the question mark
+	hasQuery  bool       // there is a question mark
 	scratch   []byte     // host and path where they had to be rewritten
 	query1    url.Values // parsed on demand
 
-	persist bool // the connection can go on after this
-	linger  bool // it cannot, and the client may still be sending
-	expect  bool // the client waits for 100 Continue
-	upgrade bool // the client asks for a tunnel
+	persist bool   // the connection can go on after this
+	linger  bool   // it cannot, and the client may still be sending
+	expect  bool   // the client waits for 100 Continue
+	upgrade bool   // the client asks for a tunnel
+	stored  bool   // the whole body is in memory: behind the head, or, if it came chunked, in early
+	early   []byte // what was decoded of a chunked body before an endpoint was asked
 
 	u   *upconn // the attempt's connection
 	up  *upload // a body that streams while the answer is waited for
@@ -46,10 +49,14 @@ func (x *h1) release() {
 	x.resp.Reset()
 	x.host, x.authority, x.path, x.query, x.query1 = "", "", "", "", nil
 	x.scratch = x.scratch[:0]
-	x.persist, x.linger, x.expect, x.upgrade = false, false, false, false
+	x.persist, x.linger, x.expect, x.upgrade, x.stored, x.hasQuery = false, false, false, false, false, false
+	x.early = x.early[:0]
 	x.u, x.up = nil, nil
 	if cap(x.out) > 2*http1.LargeBuffer {
 		x.out = make([]byte, 0, http1.SmallBuffer)
+	}
+	if cap(x.early) > http1.LargeBuffer {
+		x.early = nil
 	}
 	x.out = x.out[:0]
 }
@@ -78,7 +85,7 @@ func (x *h1) parseTarget() Verdict {
 		}
 	}
 	if i := bytes.IndexByte(target, '?'); i >= 0 {
-		x.query = view(target[i+1:])
+		x.query, x.hasQuery = view(target[i+1:]), true
 		target = target[:i]
 	}
 	p, err := route.Normalize(x.scratch[len(x.scratch):], target)
@@ -255,7 +262,7 @@ func (x *h1) appendRequest(b []byte) []byte {
 	} else {
 		b = r.rewrite.appendPath(b, x.path)
 	}
-	if x.query != "" {
+	if x.hasQuery {
 		b = append(b, '?')
 		b = append(b, x.query...)
 	}

@@ -16,7 +16,7 @@ const maxMirrors = 256
 // sent, from what is in memory; requests with longer bodies are not copied.
 func (g *Gateway) mirror(x *Exchange) {
 	e := x.route
-	if e.mirror == nil || e.mirrorCut != ^uint64(0) && rand.Uint64() >= e.mirrorCut {
+	if rand.Float64() >= e.mirrored {
 		return
 	}
 	request, ok := x.car.Copy(nil)

@@ -48,23 +48,23 @@ type Listener struct {
 
 // entry is a compiled route.
 type entry struct {
-	name      string
-	conf      *config.Route
-	targets   []target // by cumulative weight; nil for fixed answers
-	weight    uint64   // sum
-	respond   *fixed
-	redirect  template
-	status    int // of the redirect
-	policies  []*policy
-	timeout   time.Duration
-	body      int64 // limit; -1: the listener's
-	rewrite   rewrite
-	request   transform
-	response  transform
-	mirror    *poolConf
-	mirrorCut uint64 // mirror if a random uint64 is below
-	fallback  *fallback
-	cell      *telemetry.Route
+	name     string
+	conf     *config.Route
+	targets  []target // by cumulative weight; nil for fixed answers
+	weight   uint64   // sum
+	respond  *fixed
+	redirect template
+	status   int // of the redirect
+	policies []*policy
+	timeout  time.Duration
+	body     int64 // limit; -1: the listener's
+	rewrite  rewrite
+	request  transform
+	response transform
+	mirror   *poolConf
+	mirrored float64 // share of requests
+	fallback *fallback
+	cell     *telemetry.Route
 }
 
 type target struct {

@@ -24,15 +24,14 @@ func (x *h1) Deliver(*Exchange) {
 		return
 	}
 	c := x.conn
-	if x.up == nil {
-		x.takeWhole()
-	} else {
-		select {
-		case <-x.up.done:
-			x.stopUpload()
-		default:
-			x.persist = false // answered before the request was read: its rest would be taken for the next one
-		}
+	switch {
+	case x.up == nil:
+		x.takeStored()
+	case x.up.complete.Load():
+		<-x.up.done
+		x.stopUpload()
+	default:
+		x.persist = false // answered before the request was read: its rest would be taken for the next one
 	}
 	chunked := x.chunksAnswer()
 	if !chunked && x.answer.Left() < 0 {
@@ -53,8 +52,8 @@ func (x *h1) Deliver(*Exchange) {
 	}
 }
 
-// takeWhole takes a body that was sent from the read buffer out of it.
-func (x *h1) takeWhole() {
+// takeStored takes a body that was sent from the read buffer out of it.
+func (x *h1) takeStored() {
 	for !x.body.Done() {
 		if _, err := x.body.Next(); err != nil {
 			return
@@ -96,15 +95,14 @@ func (x *h1) finishUpstream() {
 // deliverStream sends an answer piece by piece, each as it comes.
 func (x *h1) deliverStream(chunked bool) {
 	c, u := x.conn, x.u
-	begun := x.headAt
 	if x.conf.total > 0 {
-		u.readBy(begun.Add(x.conf.total))
+		u.readBy(x.headAt.Add(x.conf.total))
 	} else {
 		u.readBy(0)
 	}
 	for {
 		if !x.answer.Pending() {
-			if len(x.out) > 0 && !x.flush(begun) {
+			if len(x.out) > 0 && !x.flush() {
 				return
 			}
 			c.waitFor(u)
@@ -123,34 +121,26 @@ func (x *h1) deliverStream(chunked bool) {
 		}
 		x.bytesOut += int64(len(p))
 		if chunked {
-			x.out = http1.AppendChunkSize(x.out, len(p))
-			x.out = append(x.out, p...)
-			x.out = append(x.out, '\r', '\n')
+			x.out = appendChunk(x.out, p)
 		} else {
 			x.out = append(x.out, p...)
 		}
-		if len(x.out) >= http1.LargeBuffer && !x.flush(begun) {
+		if len(x.out) >= http1.LargeBuffer && !x.flush() {
 			return
 		}
 	}
 	if chunked {
-		x.out = append(x.out, "0\r\n"...)
-		x.out = appendTrailers(x.out, &x.answer.Trailers)
-		x.out = append(x.out, '\r', '\n')
+		x.out = appendLastChunk(x.out, &x.answer.Trailers)
 	}
-	if x.flush(begun) {
+	if x.flush() {
 		x.finishUpstream()
 	}
 }
 
 // flush writes what has gathered. A client that takes less than the minimum rate is cut.
-func (x *h1) flush(begun mono.Time) bool {
+func (x *h1) flush() bool {
 	c := x.conn
-	if c.conf.MinRate > 0 {
-		c.writeBy(max(begun.Add(c.slack(x.bytesOut)), mono.Now().Add(rateGrace)))
-	} else {
-		c.writeBy(mono.Now().Add(uploadStall))
-	}
+	c.writeBy(mono.Now().Add(c.writeGrace()))
 	_, err := c.Write(x.out)
 	x.out = x.out[:0]
 	if err != nil {
@@ -293,7 +283,7 @@ func (x *h1) Answer(_ *Exchange, r *Reply) {
 		return
 	}
 	if drain && !x.drainBody() {
-		x.persist, x.linger = false, false
+		x.persist, x.linger = false, true
 	}
 }
 
@@ -310,19 +300,19 @@ func (x *h1) planUnread(r *Reply) (drain bool) {
 		x.linger = x.linger || !x.persist
 		return false
 	}
-	if left := x.body.Left(); left >= 0 && left <= drainBytes && !x.expect {
+	if x.body.Left() <= drainBytes && !x.expect { // a chunked one is at least tried
 		return true
 	}
 	x.persist, x.linger = false, true
 	return false
 }
 
-// drainBody reads and drops what is left of a short body.
+// drainBody reads and drops what is left of the body, if that is little.
 func (x *h1) drainBody() bool {
 	c := x.conn
-	c.readBy(mono.Now().Add(c.slack(x.body.Left())))
+	c.readBy(mono.Now().Add(lingerTime))
 	for !x.body.Done() {
-		if _, err := x.body.Next(); err != nil {
+		if _, err := x.body.Next(); err != nil && err != io.EOF || x.body.Read() > drainBytes {
 			return false
 		}
 	}

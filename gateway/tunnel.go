@@ -4,7 +4,10 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"weir/internal/mono"
 )
@@ -48,20 +51,41 @@ func (x *h1) tunnel() {
 	for _, nc := range []net.Conn{c.Conn, u.Conn} {
 		nc.SetDeadline(time.Time{}) //nolint:errcheck // the copy reports it
 	}
-	var stop <-chan time.Time
-	if x.conf.total > 0 {
-		t := time.NewTimer(x.conf.total)
-		defer t.Stop()
-		stop = t.C
-	}
-	x.pump(c.Conn, u.Conn, stop)
+	x.pump(c.Conn, u.Conn, x.idleTunnel)
 	u.up.drop(u)
 	x.u = nil
 }
 
-// pump copies both ways. The end of one direction is passed on, and the other may still finish; an error ends both. TCP to
-// TCP does not pass through this process's memory.
-func (x *h1) pump(client, upstream net.Conn, stop <-chan time.Time) {
+// idleTunnel reports whether nothing has come either way for the listener's idle timeout, or the pool's total time is
+// over. The kernel knows when bytes last came: the copies do not have to.
+func (x *h1) idleTunnel() bool {
+	if t := x.conf.total; t > 0 && mono.Now().Sub(x.headAt) > t {
+		return true
+	}
+	limit := x.conn.conf.IdleTimeout
+	a, okA := sinceLastByte(x.conn.nc.Raw.SyscallConn())
+	b, okB := sinceLastByte(x.u.raw, nil)
+	return okA && okB && min(a, b) > limit
+}
+
+func sinceLastByte(raw syscall.RawConn, err error) (d time.Duration, ok bool) {
+	if err != nil {
+		return 0, false
+	}
+	if err := raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if ok = err == nil; ok {
+			d = time.Duration(info.Last_data_recv) * time.Millisecond
+		}
+	}); err != nil {
+		return 0, false
+	}
+	return d, ok
+}
+
+// pump copies both ways until expired says so or both are done. The end of one direction is passed on, and the other may
+// still finish; an error ends both. TCP to TCP does not pass through this process's memory.
+func (x *h1) pump(client, upstream net.Conn, expired func() bool) {
 	var both sync.WaitGroup
 	cut := func() {
 		client.Close()   //nolint:errcheck // both copies end by it
@@ -81,10 +105,18 @@ func (x *h1) pump(client, upstream net.Conn, stop <-chan time.Time) {
 		both.Wait()
 		close(done)
 	}()
-	select {
-	case <-done:
-	case <-stop:
-		cut()
-		<-done
+	tick := time.NewTicker(max(x.conn.conf.IdleTimeout/4, 100*time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+			if expired() {
+				cut()
+				<-done
+				return
+			}
+		}
 	}
 }

@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"errors"
 	"io"
+	"sync/atomic"
+	"time"
 
 	"weir/internal/http1"
 	"weir/internal/mono"
@@ -14,6 +17,8 @@ type upload struct {
 	verdict Verdict // what the client did wrong; read after done
 	failed  error   // what the endpoint did wrong
 	buf     []byte
+
+	complete atomic.Bool // all was read from the client, and what is left to write is little
 }
 
 func (x *h1) startUpload(u *upconn) {
@@ -24,15 +29,20 @@ func (x *h1) startUpload(u *upconn) {
 func (p *upload) run(x *h1, u *upconn, begun mono.Time) {
 	defer close(p.done)
 	defer func() { http1.ReleaseBuffer(p.buf) }()
-	c, limit := x.conn, x.bodyLimit()
+	c := x.conn
+	if len(x.early) > 0 {
+		if p.failed = p.send(u, x.early, true); p.failed != nil {
+			return
+		}
+	}
+	watch := rateWatch{since: begun, rate: c.conf.MinRate, idle: c.conf.IdleTimeout}
 	for {
-		if !x.body.Pending() {
-			c.readBy(begun.Add(c.slack(x.body.Read())))
-			if c.conf.MinRate <= 0 {
-				c.readBy(mono.Now().Add(c.conf.IdleTimeout))
+		piece, err := x.body.NextHere()
+		if err == http1.ErrMore {
+			if err = watch.arm(&c.wire, x.body.Read()); err == nil {
+				piece, err = x.body.Next()
 			}
 		}
-		piece, err := x.body.Next()
 		if err == io.EOF {
 			break
 		}
@@ -41,20 +51,13 @@ func (p *upload) run(x *h1, u *upconn, begun mono.Time) {
 			u.abort()
 			return
 		}
-		if limit > 0 && x.body.Read() > limit {
-			p.verdict = Verdict{Reason: TooLarge, Detail: "the body is larger than the limit", Close: true}
-			u.abort()
-			return
-		}
 		if p.failed = p.send(u, piece, x.body.Chunked()); p.failed != nil {
 			return // the answer, if one comes, says more
 		}
 	}
+	p.complete.Store(true)
 	if x.body.Chunked() {
-		tail := append(p.buf[:0], "0\r\n"...)
-		tail = appendTrailers(tail, &x.body.Trailers)
-		tail = append(tail, "\r\n"...)
-		if _, p.failed = u.Write(tail); p.failed != nil {
+		if _, p.failed = u.Write(appendLastChunk(p.buf[:0], &x.body.Trailers)); p.failed != nil {
 			return
 		}
 	}
@@ -68,21 +71,64 @@ func (p *upload) run(x *h1, u *upconn, begun mono.Time) {
 	}
 }
 
-// send writes a piece of the body. The endpoint has as long for it as for an answer.
+// send writes a piece of the body. The endpoint must take some of it now and then.
 func (p *upload) send(u *upconn, piece []byte, chunked bool) error {
 	u.writeBy(mono.Now().Add(uploadStall))
 	if !chunked {
 		_, err := u.Write(piece)
 		return err
 	}
-	b := http1.AppendChunkSize(p.buf[:0], len(piece))
-	b = append(b, piece...)
-	b = append(b, '\r', '\n')
-	if cap(b) == cap(p.buf) {
-		p.buf = b[:cap(b)]
+	b := appendChunk(p.buf[:0], piece)
+	if cap(b) != cap(p.buf) {
+		http1.ReleaseBuffer(p.buf)
+		p.buf = b
 	}
 	_, err := u.Write(b)
 	return err
+}
+
+// appendChunk appends p as one chunk; an empty p as none.
+func appendChunk(b, p []byte) []byte {
+	if len(p) == 0 {
+		return b
+	}
+	b = http1.AppendChunkSize(b, len(p))
+	b = append(b, p...)
+	return append(b, '\r', '\n')
+}
+
+// appendLastChunk appends the end of a chunked body.
+func appendLastChunk(b []byte, trailers *http1.Head) []byte {
+	b = append(b, "0\r\n"...)
+	b = appendTrailers(b, trailers)
+	return append(b, '\r', '\n')
+}
+
+var errTooSlow = errors.New("slower than the minimum rate")
+
+// rateWatch holds a client to a minimum rate over windows of rateGrace.
+type rateWatch struct {
+	since mono.Time
+	bytes int64
+	rate  int64 // bytes per second; 0: some byte within idle is enough
+	idle  time.Duration
+}
+
+// arm sets the read deadline of w for more bytes, after n in all, or reports that the client has been too slow.
+func (r *rateWatch) arm(w *wire, n int64) error {
+	now := mono.Now()
+	if r.rate <= 0 {
+		w.readBy(now.Add(r.idle))
+		return nil
+	}
+	if took := now.Sub(r.since); took >= rateGrace {
+		if n-r.bytes < int64(took.Seconds()*float64(r.rate)) {
+			return errTooSlow
+		}
+		r.since, r.bytes = now, n
+	}
+	w.readBy(r.since.Add(2 * rateGrace))
+	return nil
 }
 
 // stopUpload ends the upload if it still runs, and returns what the client did wrong, if it did.

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	cryptotls "crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -189,10 +188,4 @@ func (u *upstream) idleCount() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return len(u.idle)
-}
-
-// timedOut reports whether a network call ended for want of time.
-func timedOut(err error) bool {
-	var t interface{ Timeout() bool }
-	return errors.As(err, &t) && t.Timeout()
 }

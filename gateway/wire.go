@@ -23,6 +23,7 @@ type wire struct {
 	rdue, wdue     atomic.Int64 // mono.Time; 0 is none
 	rarmed, warmed mono.Time    // what the socket has; owned by the reading and the writing goroutine
 	reads          int          // calls of Read; owned by the reading goroutine
+	least          int64        // bytes that a write must make in rateGrace to go on; 0: it ends at its due instant
 	secure         bool         // TLS: a write that timed out cannot be resumed
 	aborted        atomic.Bool
 }
@@ -92,9 +93,10 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 }
 
-// Write writes all of p, until the due instant.
+// Write writes all of p until the due instant. In clear text, if at least w.least bytes went in the time there was, there
+// is rateGrace more.
 func (w *wire) Write(p []byte) (int, error) {
-	done := 0
+	done, counted := 0, 0
 	for {
 		due := mono.Time(w.wdue.Load())
 		if due != 0 && (w.warmed == 0 || w.warmed > due || w.secure && due.Sub(w.warmed) > time.Second) {
@@ -106,11 +108,20 @@ func (w *wire) Write(p []byte) (int, error) {
 		if err == nil {
 			return done, nil
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || w.secure || due != 0 && mono.Now() >= due {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || w.secure {
 			return done, err
 		}
 		w.warmed = 0
 		w.Conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // as above
+		now := mono.Now()
+		if due == 0 || now < due {
+			continue // armed for an earlier write
+		}
+		if w.least == 0 || int64(done-counted) < w.least {
+			return done, err
+		}
+		counted = done
+		w.writeBy(now.Add(rateGrace))
 	}
 }
 

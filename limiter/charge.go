@@ -86,14 +86,18 @@ func (c *Charge) Take(now mono.Time) (refusedBy int) {
 	return -1
 }
 
-// back gives back what the steps before i spent, and asks all but i how they stand then.
+// back gives back what the steps before i spent, and asks all but i how they stand then: OK says whether they would take
+// theirs, Left and Reset what they have with nothing spent.
 func (c *Charge) back(i int, now mono.Time) {
 	for j := range c.steps[:i] {
 		c.steps[j].back(now)
 	}
 	for j := range c.steps[:c.n] {
 		if p := &c.steps[j]; j != i {
-			c.decisions[j] = p.limiter.Peek(p.key, p.n, now)
+			d := p.limiter.Peek(p.key, p.n, now)
+			rest := p.limiter.Peek(p.key, 0, now)
+			d.Left, d.Reset = rest.Left, rest.Reset
+			c.decisions[j] = d
 		}
 	}
 }

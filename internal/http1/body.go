@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
 
@@ -39,6 +40,10 @@ type Body struct {
 	left  int64 // of the body, or of the chunk
 	read  int64
 	ext   int
+
+	// Max is how long the body may be; 0 is unlimited. A longer one is the fault BodyTooLarge as soon as that is known,
+	// which for a chunk is when its size has come.
+	Max int64
 
 	// Trailers holds the trailer fields once Next has returned io.EOF on a chunked body. Its views are valid until the
 	// reader's next Fill.
@@ -122,21 +127,29 @@ func (b *Body) Pending() bool {
 
 // Next returns the next piece of the body as a view that is valid until the following call. At the end it returns io.EOF;
 // io.ErrUnexpectedEOF means that the connection ended inside the body; a [Fault], that the framing is malformed.
-func (b *Body) Next() ([]byte, error) {
+func (b *Body) Next() ([]byte, error) { return b.next((*Body).fill) }
+
+// ErrMore says that the next piece has not come yet.
+var ErrMore = errors.New("more bytes are needed")
+
+// NextHere is Next, but returns ErrMore where that would read from the connection.
+func (b *Body) NextHere() ([]byte, error) { return b.next((*Body).noFill) }
+
+func (b *Body) next(fill func(*Body) error) ([]byte, error) {
 	if b.done {
 		return nil, io.EOF
 	}
 	if b.kind == bodyChunked {
-		return b.nextChunked()
+		return b.nextChunked(fill)
+	}
+	if b.kind == bodyLength && b.Max > 0 && b.left > b.Max-b.read {
+		return nil, BodyTooLarge
 	}
 	if b.rd.Buffered() == 0 {
-		if err := b.rd.Fill(); err != nil {
-			if err == io.EOF {
-				if b.kind == bodyClose {
-					b.done = true
-					return nil, io.EOF
-				}
-				err = io.ErrUnexpectedEOF
+		if err := fill(b); err != nil {
+			if err == io.ErrUnexpectedEOF && b.kind == bodyClose {
+				b.done = true
+				err = io.EOF
 			}
 			return nil, err
 		}
@@ -158,7 +171,7 @@ func (b *Body) take(p []byte) {
 	b.read += int64(len(p))
 }
 
-func (b *Body) nextChunked() ([]byte, error) {
+func (b *Body) nextChunked(fill func(*Body) error) ([]byte, error) {
 	for {
 		before := b.state
 		switch b.state {
@@ -193,11 +206,13 @@ func (b *Body) nextChunked() ([]byte, error) {
 		if b.state != before {
 			continue
 		}
-		if err := b.fill(); err != nil {
+		if err := fill(b); err != nil {
 			return nil, err
 		}
 	}
 }
+
+func (b *Body) noFill() error { return ErrMore }
 
 func (b *Body) fill() error {
 	err := b.rd.Fill()
@@ -240,13 +255,16 @@ func (b *Body) size() Fault {
 	if b.ext += len(ext); b.ext > maxChunkExt {
 		return BadChunk
 	}
+	if b.Max > 0 && n > b.Max-b.read {
+		return BodyTooLarge
+	}
 	b.rd.Discard(i + 1)
 	b.left = n
 	b.state = chunkData
 	if n == 0 {
 		b.state = chunkTrailers
 		b.Trailers.Reset()
-		b.Trailers.lines = 1
+		b.Trailers.lines, b.Trailers.trailer = 1, true
 	}
 	return None
 }

@@ -27,6 +27,7 @@ const (
 	TooManyFields
 	TargetTooLong
 	BadConnection
+	BodyTooLarge
 	faults
 )
 
@@ -53,6 +54,7 @@ var faultText = [faults]string{
 	TooManyFields:   "too many header fields",
 	TargetTooLong:   "request target too long",
 	BadConnection:   "malformed Connection header",
+	BodyTooLarge:    "body larger than the limit",
 }
 
 // Error returns the reason in words.

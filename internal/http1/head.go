@@ -35,6 +35,7 @@ type Head struct {
 	pos, scan int // resume: start of the next line, end of what was searched for its end
 	lines     int // lines parsed, the start line included
 	blank     bool
+	trailer   bool // fields of a trailer section say nothing about framing
 }
 
 type span struct{ off, len uint32 }
@@ -99,7 +100,7 @@ func (h *Head) parse(buf []byte, lim Limits, request bool) (int, Fault) {
 					return 0, f
 				}
 			}
-			if f := h.framing(request); f != None {
+			if f := h.framing(request); f != None && !h.trailer {
 				return 0, f
 			}
 			return h.pos, None
@@ -213,7 +214,7 @@ func (h *Head) field(line []byte, at int) Fault {
 	k := known(line[:n])
 	f := Field{name: uint32(at), nameLen: uint16(n), value: uint32(at + v), valueLen: uint32(end - v), Known: k, Hop: k.HopByHop(), Underscore: under}
 	h.Fields = append(h.Fields, f)
-	if k != Other {
+	if k != Other && !h.trailer {
 		return h.note(k, value)
 	}
 	return None

@@ -211,6 +211,53 @@ func TestTrailersAreSeen(t *testing.T) {
 	}
 }
 
+func TestBodyLimit(t *testing.T) {
+	f := func(h Head, raw string, limit int64, want error) {
+		t.Helper()
+		rd := NewReader(iotest.OneByteReader(strings.NewReader(raw)))
+		var b Body
+		b.Request(&h, &rd, lim)
+		b.Max = limit
+		var err error
+		for err == nil {
+			_, err = b.Next()
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("%q within %d: %v, want %v", raw, limit, err, want)
+		}
+	}
+	f(Head{Length: 3}, "abc", 3, io.EOF)
+	f(Head{Length: 3}, "abc", 2, BodyTooLarge)
+	f(Head{Chunked: true, Length: -1}, "2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", 3, io.EOF)
+	f(Head{Chunked: true, Length: -1}, "2\r\nab\r\n2\r\n", 3, BodyTooLarge) // before the bytes themselves come
+	f(Head{Chunked: true, Length: -1}, "fffffffffffffff\r\n", 3, BodyTooLarge)
+}
+
+func TestNextHereDoesNotRead(t *testing.T) {
+	rd := NewReader(strings.NewReader("3\r\nabc\r\n"))
+	b := Body{rd: &rd, lim: lim, kind: bodyChunked}
+	if _, err := b.NextHere(); err != ErrMore {
+		t.Fatalf("with nothing read: %v", err)
+	}
+	if err := rd.Fill(); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := b.NextHere(); string(p) != "abc" || err != nil {
+		t.Fatalf("%q, %v", p, err)
+	}
+	if _, err := b.NextHere(); err != ErrMore {
+		t.Fatalf("inside the body: %v", err)
+	}
+}
+
+// What a trailer section says about framing is not believed, and does not end the body.
+func TestTrailersDoNotFrame(t *testing.T) {
+	got, _, err := readBody("", &Head{Chunked: true}, strings.NewReader("1\r\nx\r\n0\r\nTransfer-Encoding: gzip\r\nContent-Length: x\r\nHost: a\r\nHost: b\r\n\r\n"))
+	if got != "x" || err != nil {
+		t.Fatalf("%q, %v", got, err)
+	}
+}
+
 // Views of the head must hold still while a large body passes through the reader.
 func TestHeadHoldsStill(t *testing.T) {
 	body := strings.Repeat("0123456789abcdef", 40<<10/16)

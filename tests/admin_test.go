@@ -96,12 +96,12 @@ func TestAdmin(t *testing.T) {
 	})
 	t.Run("validate", func(t *testing.T) {
 		good, _ := os.ReadFile(w.config)
-		if resp, body := w.call("POST", "/api/v1/config/validate", string(good), ops); resp.StatusCode != 200 {
+		if resp, body := w.call("POST", "/api/v1/config/validate", string(good), ops, "Content-Type: application/yaml"); resp.StatusCode != 200 {
 			t.Errorf("%d %s", resp.StatusCode, body)
 		}
 		bad := strings.Replace(string(good), "pool: up", "pool: upp", 1)
-		resp, body := w.call("POST", "/api/v1/config/validate", bad, ops)
-		if resp.StatusCode/100 != 4 || !strings.Contains(body, "upp") || !strings.Contains(body, `"up"`) && !strings.Contains(body, `\"up\"`) {
+		resp, body := w.call("POST", "/api/v1/config/validate", bad, ops, "Content-Type: application/yaml")
+		if resp.StatusCode/100 != 4 || !strings.Contains(body, "upp") || !strings.Contains(body, `"line"`) {
 			t.Errorf("a pool that is not there: %d %s", resp.StatusCode, body)
 		}
 	})

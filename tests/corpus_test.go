@@ -28,7 +28,7 @@ import (
 //	status S...     responses in order: alternatives as 400|408; none is a connection that closes without a response
 //	head            the responses answer a HEAD
 //	interim         1xx responses are skipped, however many
-//	cut             the last response must be a 5xx or visibly incomplete
+//	cut [maybe]     the last response must (may) be a 5xx or visibly incomplete
 //	conn keep|close|any      afterwards a further request on the connection is answered, or the connection is closed
 //	upstream N | N-M         requests that reached the upstream
 //	conns N         distinct upstream connections used, with that of the request that follows every case
@@ -47,6 +47,7 @@ type wireCase struct {
 	early     []bool
 	statuses  [][]string
 	head, cut bool
+	mayCut    bool
 	interim   bool
 	conn      string
 	upstream  [2]int
@@ -144,7 +145,7 @@ func (c *wireCase) expectation(verb, arg string) (err error) {
 	case "interim":
 		c.interim = true
 	case "cut":
-		c.cut = true
+		c.cut, c.mayCut = true, arg == "maybe"
 	case "conn":
 		c.conn = arg
 	case "upstream":

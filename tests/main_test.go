@@ -6,6 +6,7 @@ package tests
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,10 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	if err := dependOnSources(".."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	weirBin = filepath.Join(dir, "weir")
 	args := []string{"build", "-o", weirBin}
 	if raced {
@@ -38,4 +43,15 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+// dependOnSources looks at every source file of the module: `go test` remembers what a test looked at, and would otherwise
+// show a cached result although the binary has changed.
+func dependOnSources(root string) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".go" {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
 }

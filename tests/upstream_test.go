@@ -284,8 +284,8 @@ func echoAnswer(r *upRequest) answer {
 
 var (
 	errNothing  = errors.New("closed between requests")
-	requestLine = regexp.MustCompile(`^([!#$%&'*+.^_|~0-9A-Za-z\x60-]+) ([!-~\x80-\xff]+) HTTP/1\.1$`)
-	fieldLine   = regexp.MustCompile(`^([!#$%&'*+.^_|~0-9A-Za-z\x60-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*$`)
+	requestLine = regexp.MustCompile(`^([!#$%&'*+.^_|~0-9A-Za-z\x60-]+) ([^\x00-\x20\x7f]+) HTTP/1\.1$`)
+	fieldLine   = regexp.MustCompile(`^([!#$%&'*+.^_|~0-9A-Za-z\x60-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*$`)
 )
 
 // readHead reads a request up to the empty line. It refuses what a lenient server would let pass.

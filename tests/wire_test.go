@@ -82,7 +82,7 @@ func (c *wireCase) run(t *testing.T, addr string, u *upstream) {
 	if last == nil {
 		return
 	}
-	if c.cut && last.status < 500 && (last.err == nil || isTimeout(last.err)) {
+	if c.cut && !c.mayCut && last.status < 500 && (last.err == nil || isTimeout(last.err)) {
 		t.Errorf("the response %q ends as if it were whole: %v", cl.got.String(), last.err)
 	}
 	if c.reason != nil && !slices.Contains(c.reason, last.reason()) {
@@ -91,10 +91,12 @@ func (c *wireCase) run(t *testing.T, addr string, u *upstream) {
 	if c.body != nil && string(last.body) != *c.body {
 		t.Errorf("body %q, want %q", last.body, *c.body)
 	}
-	reqs, _ := u.got()
 	c.follow(t, cl, addr, u)
 	<-sent
-	c.verify(t, cl, reqs)
+	if c.upstream[0] < c.upstream[1] {
+		time.Sleep(20 * time.Millisecond) // a head that was sent on may still be under way
+	}
+	c.verify(t, cl, u)
 }
 
 func (c *wireCase) send(cl *raw, answered chan struct{}) {
@@ -150,11 +152,6 @@ func (c *wireCase) readAll(t *testing.T, cl *raw, answered chan struct{}) *respo
 
 // follow checks what became of the connection, and that a further request is answered as it should be, exactly once.
 func (c *wireCase) follow(t *testing.T, cl *raw, addr string, u *upstream) {
-	reqs, _ := u.got()
-	before := len(reqs)
-	if before < c.upstream[0] || before > c.upstream[1] {
-		t.Errorf("%d requests reached the upstream, want %v: %s", before, c.upstream, targets(reqs))
-	}
 	if c.conn == "close" {
 		if err := cl.closedWithin(3 * time.Second); err != nil {
 			t.Errorf("the connection is not closed: %v", err)
@@ -164,39 +161,41 @@ func (c *wireCase) follow(t *testing.T, cl *raw, addr string, u *upstream) {
 	if c.conn != "keep" {
 		next = dial(t, addr)
 	}
-	target := "/up/after-" + c.name
 	received := cl.got.Len()
-	next.send("GET " + target + " HTTP/1.1\r\nHost: a.test\r\n\r\n")
+	next.send("GET " + c.after() + " HTTP/1.1\r\nHost: a.test\r\n\r\n")
 	resp := next.read(4*time.Second, false)
-	if resp.err != nil || resp.status != 200 || string(resp.body) != "GET "+target {
+	if resp.err != nil || resp.status != 200 || string(resp.body) != "GET "+c.after() {
 		t.Errorf("the request after it is answered %d %q: %v", resp.status, resp.body, resp.err)
 	}
 	cl.got.Truncate(received)
+	next.c.Close()
+}
+
+// after is the target of the request that follows the case.
+func (c *wireCase) after() string { return "/up/after-" + c.name }
+
+// verify holds what the upstream received, and the bytes on both sides, against the case.
+func (c *wireCase) verify(t *testing.T, cl *raw, u *upstream) {
 	reqs, faults := u.got()
 	if len(faults) > 0 {
 		t.Errorf("the upstream cannot parse what it received: %s", faults)
 	}
-	after, conns := 0, map[int]bool{}
+	var sent []byte
+	n, after, conns := 0, 0, map[int]bool{}
 	for _, r := range reqs {
 		conns[r.conn.id] = true
-		if r.target == target {
+		if r.target == c.after() {
 			after++
+			continue
 		}
+		n++
+		sent = append(sent, r.raw...)
 	}
-	if after != 1 || len(reqs) != before+1 {
-		t.Errorf("the upstream received %s, want %s once at the end", targets(reqs), target)
+	if n < c.upstream[0] || n > c.upstream[1] || after != 1 {
+		t.Errorf("the upstream received %s, want %v and %s once", targets(reqs), c.upstream, c.after())
 	}
 	if c.conns > 0 && len(conns) != c.conns {
 		t.Errorf("%d upstream connections were used, want %d", len(conns), c.conns)
-	}
-	next.c.Close()
-}
-
-// verify holds the bytes on both sides against the case's expressions.
-func (c *wireCase) verify(t *testing.T, cl *raw, reqs []*upRequest) {
-	var sent []byte
-	for _, r := range reqs {
-		sent = append(sent, r.raw...)
 	}
 	for _, k := range c.checks {
 		bytes := sent

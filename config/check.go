@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -106,7 +107,7 @@ func (k *checker) checkNames(list string, n int, name func(int) string) {
 
 // checkReference checks that something defines a name. what is pool, route, or dimension.
 func (k *checker) checkReference(path, what, name string, known []string) {
-	if contains(known, name) {
+	if slices.Contains(known, name) {
 		return
 	}
 	advice := didYouMean(name, known)

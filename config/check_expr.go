@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"weir/internal/expr"
@@ -40,6 +41,9 @@ func (k *checker) checkWhen(path, src string) {
 	}
 }
 
+// maxDimensions is how many dimensions a request can remember, besides the built-in ones.
+const maxDimensions = 59
+
 // checkDimensions checks names and sources, and makes the names known.
 func (k *checker) checkDimensions() {
 	k.dimensions = append(k.dimensions, BuiltinDimensions...)
@@ -47,10 +51,13 @@ func (k *checker) checkDimensions() {
 	for i := range k.c.Dimensions {
 		d := &k.c.Dimensions[i]
 		path := fmt.Sprintf("dimensions[%d]", i)
+		if i == maxDimensions {
+			k.fault(path, "more than %d dimensions are not possible: remove those that no policy, pool, template or expression names", maxDimensions)
+		}
 		k.checkDimensionName(path+".name", d.Name, first, i)
 		k.checkFrom(path+".from", d)
 		k.checkText(path+".default", d.Default)
-		if _, twice := first[d.Name]; !twice && dimensionForm.MatchString(d.Name) && !contains(k.dimensions, d.Name) {
+		if _, twice := first[d.Name]; !twice && dimensionForm.MatchString(d.Name) && !slices.Contains(k.dimensions, d.Name) {
 			k.dimensions = append(k.dimensions, d.Name)
 			first[d.Name] = i
 		}
@@ -83,9 +90,9 @@ func (k *checker) checkDimensionName(path, name string, first map[string]int, in
 	}
 	j, twice := first[name]
 	switch {
-	case contains(BuiltinDimensions, name):
+	case slices.Contains(BuiltinDimensions, name):
 		k.fault(path, "the dimension %s is built in: use it without defining it, or choose another name", quote(name))
-	case contains(templateNames, name):
+	case slices.Contains(templateNames, name):
 		k.fault(path, "the name %s is taken: ${%s} in templates is the request's own: choose another", quote(name), name)
 	case twice:
 		k.fault(path, "the name %s is taken: dimensions[%d] has it in line %d: choose another", quote(name), j, k.line(fmt.Sprintf("dimensions[%d].name", j)))
@@ -112,15 +119,15 @@ const fromForms = "client_ip, header:NAME, cookie:NAME, query:NAME, cert:cn, hos
 
 // checkFrom checks the source of a dimension. Expressions may name the dimensions above them.
 func (k *checker) checkFrom(path string, d *Dimension) {
-	if d.From == "" || contains(sourcesAlone, d.From) {
+	if d.From == "" || slices.Contains(sourcesAlone, d.From) {
 		return
 	}
 	kind, arg, hasArg := strings.Cut(d.From, ":")
 	arg = strings.TrimSpace(arg)
 	switch {
-	case hasArg && contains(sourcesAlone, kind):
+	case hasArg && slices.Contains(sourcesAlone, kind):
 		k.fault(path, "%s takes no name: write %s", kind, kind)
-	case !contains(sourcesOf, kind):
+	case !slices.Contains(sourcesOf, kind):
 		advice := ": write " + fromForms
 		if meant := nearest(kind, append(sourcesAlone, sourcesOf...)); meant != "" {
 			advice = fmt.Sprintf(": did you mean %s?", strings.Replace(d.From, kind, meant, 1))
@@ -161,7 +168,7 @@ func (k *checker) checkTemplate(path, text string) {
 			k.fault(path, "%s has no closing }: write ${dimension}, or $${ for the text itself", quote(text[i:]))
 			return
 		}
-		if known := append(k.dimensions[:len(k.dimensions):len(k.dimensions)], templateNames...); !contains(known, name) {
+		if known := append(k.dimensions[:len(k.dimensions):len(k.dimensions)], templateNames...); !slices.Contains(known, name) {
 			advice := didYouMean(name, known)
 			if advice == "" {
 				advice = ": define it under dimensions:, or write $${ for the text itself"

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -41,7 +42,7 @@ func (k *checker) checkHeaderName(path, name, value string) {
 			value = "…"
 		}
 		k.fault(path, "Host is not a field to change: write rewrite: {host: %s}", value)
-	case contains(wireHeaders, low):
+	case slices.Contains(wireHeaders, low):
 		k.fault(path, "%s is the gateway's own, as it frames the message or speaks of one connection: remove it here", quote(name))
 	}
 }

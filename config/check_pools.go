@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -122,7 +123,7 @@ func (k *checker) checkRetryOn(on []string, path string) {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		if code, ok := parseStatus(cause); ok && code < 400 {
 			k.fault(at, "%d is no failure: write a status code from 400 to 599", code)
-		} else if !ok && !contains(retryCauses, cause) {
+		} else if !ok && !slices.Contains(retryCauses, cause) {
 			advice := didYouMean(cause, retryCauses)
 			if advice == "" {
 				advice = ": write connect, reset, timeout or a status code such as 503"

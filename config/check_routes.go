@@ -127,9 +127,9 @@ func (k *checker) checkMatch(m *Match, path string) {
 		switch up := strings.ToUpper(method); {
 		case !isToken(method):
 			k.fault(at, "%s is not a method: write for example GET or POST", quote(method))
-		case method != up && contains(methods, up):
+		case method != up && slices.Contains(methods, up):
 			k.fault(at, "%s is not a method: they are told apart by case: write %s", quote(method), up)
-		case !contains(methods, method) && nearest(method, methods) != "":
+		case !slices.Contains(methods, method) && nearest(method, methods) != "":
 			k.fault(at, "%s is not a method%s", quote(method), didYouMean(method, methods))
 		}
 	}
@@ -218,7 +218,7 @@ func (k *checker) checkFallback(r *Route, path string) {
 		at := fmt.Sprintf("%s.on[%d]", path, i)
 		if on == "shed" {
 			k.fault(at, "nothing is shed in this version: leave shed out")
-		} else if !contains(fallbackReasons, on) {
+		} else if !slices.Contains(fallbackReasons, on) {
 			advice := didYouMean(on, fallbackReasons)
 			if advice == "" {
 				advice = ": write one of " + strings.Join(fallbackReasons, ", ")

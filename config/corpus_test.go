@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -57,8 +58,8 @@ func TestFaultsCorpus(t *testing.T) {
 // checkFaults checks what every fault promises: a place inside the file, one line of message, file order.
 func checkFaults(t *testing.T, data []byte, err error) {
 	t.Helper()
-	faults, ok := err.(Faults)
-	if !ok || len(faults) == 0 {
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) == 0 {
 		t.Fatalf("the error is a %T of %d faults", err, len(faults))
 	}
 	lines := lineCount(string(data))

@@ -38,6 +38,7 @@ func (fs Faults) Error() string {
 // faultList collects the faults of one file.
 type faultList struct {
 	file  string
+	lines int // of the file; 0 until they are counted
 	list  Faults
 	paths map[string]bool // that have a fault already
 }
@@ -47,6 +48,9 @@ func (l *faultList) add(p place, path, format string, args ...any) {
 	l.mark(path)
 	if len(l.list) >= maxFaults {
 		return
+	}
+	if l.lines > 0 && p.line > l.lines { // the library places what is missing at the end behind it
+		p = place{l.lines, 1}
 	}
 	message := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
 	if path != "" {

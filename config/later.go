@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -70,7 +71,7 @@ func same(n, def *yaml.Node) bool {
 
 // check returns what is wrong with a value of the right type by the field's enum and range, or "".
 func (f *field) check(v reflect.Value, text string) string {
-	if f.enum != nil && !contains(f.enum, text) {
+	if f.enum != nil && !slices.Contains(f.enum, text) {
 		problem := quote(text) + " is not one of " + strings.Join(f.enum, ", ")
 		if meant := nearest(text, f.enum); meant != "" {
 			problem += ": did you mean " + meant + "?"
@@ -107,13 +108,4 @@ func less(a, b reflect.Value) bool {
 		return a.Float() < b.Float()
 	}
 	return a.Int() < b.Int()
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }

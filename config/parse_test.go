@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -150,8 +151,9 @@ func TestAliasFlood(t *testing.T) {
 
 func TestFaultsAreBounded(t *testing.T) {
 	_, err := Parse("x", []byte("pools:\n"+strings.Repeat("  - {}\n", 20_000)), noEnv)
-	if n := len(err.(Faults)); n != maxFaults {
-		t.Errorf("%d faults", n)
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) != maxFaults {
+		t.Errorf("%d faults", len(faults))
 	}
 }
 

@@ -33,6 +33,7 @@ func readTree(data []byte, faults *faultList) *yaml.Node {
 	if !checkBytes(data, faults) {
 		return nil
 	}
+	faults.lines = countLines(data)
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	doc, err := decodeNext(dec)
 	if errors.Is(err, io.EOF) {
@@ -52,7 +53,7 @@ func readTree(data []byte, faults *faultList) *yaml.Node {
 		addSyntax(data, err, faults)
 		return nil
 	}
-	if len(doc.Content) == 0 {
+	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
 		faults.add(start, "", "the file is empty: start from config.example.yaml")
 		return nil
 	}
@@ -69,6 +70,20 @@ func decodeNext(dec *yaml.Decoder) (doc *yaml.Node, err error) {
 	doc = &yaml.Node{}
 	err = dec.Decode(doc)
 	return doc, err
+}
+
+// countLines returns how many lines YAML 1.1 sees in data: it knows more line breaks than most editors.
+func countLines(data []byte) int {
+	n := -bytes.Count(data, []byte("\r\n"))
+	ended := false
+	for _, br := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} {
+		n += bytes.Count(data, []byte(br))
+		ended = ended || bytes.HasSuffix(data, []byte(br))
+	}
+	if !ended {
+		n++
+	}
+	return n
 }
 
 // checkBytes records every line that holds a control byte, and the first byte that is not UTF-8.

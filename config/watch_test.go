@@ -31,12 +31,12 @@ func watched(t *testing.T, path string) <-chan struct{} {
 // changeUntilTold repeats a change until it is told: the watch may not have begun when it is made first.
 func changeUntilTold(t *testing.T, told <-chan struct{}, change func(i int)) {
 	t.Helper()
-	for i := range 30 {
+	for i := range 120 {
 		change(i)
 		select {
 		case <-told:
 			return
-		case <-time.After(2 * time.Second):
+		case <-time.After(500 * time.Millisecond):
 		}
 	}
 	t.Fatal("a change was not told in a minute")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -44,6 +45,7 @@ type h1conn struct {
 	leaving atomic.Bool // no more requests after this one
 	seen    uint64      // the sweep's own: state at its last look
 	number  uint64
+	pool    *pool // of the last request
 }
 
 // ServeConn serves the requests of one connection and closes it. listener is the name in the configuration.
@@ -89,6 +91,9 @@ func (c *h1conn) await() bool {
 		return false
 	}
 	c.readBy(mono.Now().Add(c.conf.IdleTimeout))
+	if c.number&1 == 0 && c.pool != nil && c.pool.busy() {
+		runtime.Gosched()
+	}
 	n, err := c.firstBytes()
 	if err == nil && n == 0 {
 		err = io.EOF
@@ -178,6 +183,9 @@ var exchanges = sync.Pool{New: func() any {
 	x := new(h1)
 	x.car = x
 	x.out = make([]byte, 0, http1.SmallBuffer)
+	x.reply.Head = make([]byte, 0, 512)
+	x.text = make([]byte, 0, 512)
+	x.frame = make([]byte, 0, 256)
 	return x
 }}
 
@@ -222,6 +230,7 @@ func (x *h1) run() bool {
 		return x.end()
 	}
 	c.gw.serve(&x.Exchange)
+	c.pool = x.pool
 	return x.end()
 }
 
@@ -293,12 +302,12 @@ func (x *h1) forwardedFor(yield func(string) bool) {
 // shortcut answers ACME challenges and redirects to HTTPS before any route is asked.
 func (x *h1) shortcut() bool {
 	g := x.conn.gw
-	var r Reply
 	const acme = "/.well-known/acme-challenge/"
 	if p := x.path; g.http01 != nil && len(p) > len(acme) && p[:len(acme)] == acme {
 		if body, ok := g.http01(p, x.host); ok {
+			r := x.blankReply()
 			r.Status, r.Body = 200, body
-			x.Answer(&x.Exchange, &r)
+			x.Answer(&x.Exchange, r)
 			g.settle(&x.Exchange)
 			return true
 		}
@@ -308,8 +317,8 @@ func (x *h1) shortcut() bool {
 	}
 	to := append([]byte("https://"), x.host...)
 	to = append(append(to, x.path...), x.RawQuerySuffix()...)
-	x.redirectReply(&r, 308, to)
-	x.Answer(&x.Exchange, &r)
+	x.redirectReply(x.blankReply(), 308, to)
+	x.Answer(&x.Exchange, &x.reply)
 	g.settle(&x.Exchange)
 	return true
 }

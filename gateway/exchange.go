@@ -62,6 +62,10 @@ type Exchange struct {
 	flags     byte
 	traced    bool
 
+	reply Reply  // what the gateway answers itself
+	text  []byte // its body
+	frame []byte // dimension values on their way to a hash
+
 	answered       int   // status sent to the client
 	bytesIn        int64 // of the request body
 	bytesOut       int64 // of the response body
@@ -111,6 +115,7 @@ func (x *Exchange) reset() {
 	x.verdict, x.result = Verdict{}, Result{}
 	x.endpoint, x.responseFailed = "", ""
 	x.idLen, x.flags = 0, 0
+	x.reply.Body = nil
 	x.answered, x.bytesIn, x.bytesOut = 0, 0, 0
 }
 

@@ -214,7 +214,7 @@ func (e *Explanation) policies(x *Exchange) {
 	for _, p := range x.route.policies {
 		rate := p.limiter.Rate()
 		ep := ExplainedPolicy{Policy: p.name, Mode: p.conf.Mode, Limit: rate.N, Window: rate.Per.String(), Burst: rate.Burst}
-		key, ok := p.key(x, nil)
+		key, ok := p.key(x)
 		if !ok {
 			ep.Why = p.missing(x)
 			e.Policies = append(e.Policies, ep)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 
 	"weir/balancer"
 	"weir/internal/http1"
@@ -169,6 +170,9 @@ func (x *h1) exchange(u *upconn) Result {
 		x.startUpload(u)
 	} else {
 		u.readBy(x.answerDue(x.begun, x.due))
+	}
+	if x.pool.busy() {
+		runtime.Gosched()
 	}
 	r := x.readAnswer(u)
 	if r.Fault != NoFault && x.up != nil {

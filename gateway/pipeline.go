@@ -38,9 +38,8 @@ func (g *Gateway) guard(x *Exchange) {
 	g.log.Error("panic while serving a request", "panic", fmt.Sprint(p), "route", x.routeName(), "stack", string(debug.Stack()))
 	x.verdict = Verdict{Reason: Internal, Close: true}
 	if x.answered == 0 {
-		var r Reply
-		x.refuse(&r, &x.verdict)
-		x.car.Answer(x, &r)
+		x.refuse(x.blankReply(), &x.verdict)
+		x.car.Answer(x, &x.reply)
 	} else {
 		x.responseFailed = "panic"
 	}
@@ -65,9 +64,8 @@ func (g *Gateway) admit(x *Exchange) Verdict {
 
 // charge takes the request's cost from every policy that applies, or from none.
 func (g *Gateway) charge(x *Exchange) Verdict {
-	var frame [512]byte
 	for _, p := range x.route.policies {
-		key, ok := p.key(x, frame[:0])
+		key, ok := p.key(x)
 		if !ok {
 			continue
 		}
@@ -100,13 +98,14 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 
 // key returns the bucket of p that x falls into, and whether p applies to x at all: all its dimensions have a value and
 // its condition holds. A condition that fails to evaluate counts as true, so that an error cannot lift a limit.
-func (p *policy) key(x *Exchange, frame []byte) (limiter.Key, bool) {
+func (p *policy) key(x *Exchange) (limiter.Key, bool) {
+	x.frame = x.frame[:0]
 	for _, d := range p.dims {
 		v, ok := x.Dimension(d)
 		if !ok {
 			return limiter.Key{}, false
 		}
-		frame = limiter.AppendPart(frame, v)
+		x.frame = limiter.AppendPart(x.frame, v)
 	}
 	if p.when != nil {
 		ok, err := p.when.Bool(x)
@@ -116,7 +115,7 @@ func (p *policy) key(x *Exchange, frame []byte) (limiter.Key, bool) {
 			return limiter.Key{}, false
 		}
 	}
-	return x.gw.hasher.Sum(frame), true
+	return x.gw.hasher.Sum(x.frame), true
 }
 
 // attempt tries one endpoint and reports whether another attempt must follow. After false the exchange is answered.
@@ -173,7 +172,8 @@ func (g *Gateway) enter(x *Exchange, p *poolConf) Verdict {
 	x.hint = rand.Uint64()
 	if p.hashOn >= 0 {
 		v, _ := x.Dimension(p.hashOn)
-		x.hint = g.hasher.Sum(limiter.AppendPart(nil, v)).Lo
+		x.frame = limiter.AppendPart(x.frame[:0], v)
+		x.hint = g.hasher.Sum(x.frame).Lo
 	}
 	if x.begun = x.start; x.fellBack {
 		x.begun = mono.Now()
@@ -279,9 +279,8 @@ func (g *Gateway) fail(x *Exchange, v Verdict) (again bool) {
 	x.fellBack = true
 	x.verdict = v
 	if f.respond != nil {
-		var r Reply
-		x.fixedReply(&r, f.respond, true)
-		x.car.Answer(x, &r)
+		x.fixedReply(x.blankReply(), f.respond, true)
+		x.car.Answer(x, &x.reply)
 		return false
 	}
 	if x.sent && !idempotent(x.car.Method()) || !x.car.Replayable() {
@@ -303,25 +302,23 @@ func (g *Gateway) answer(x *Exchange, v Verdict) {
 	x.verdict = v
 	if v.Reason == Limited && x.route.fallback != nil && x.route.fallback.on[Limited] && x.route.fallback.respond != nil {
 		x.fellBack = true
-		var r Reply
-		x.fixedReply(&r, x.route.fallback.respond, true)
-		x.car.Answer(x, &r)
+		x.fixedReply(x.blankReply(), x.route.fallback.respond, true)
+		x.car.Answer(x, &x.reply)
 		return
 	}
-	var r Reply
-	x.refuse(&r, &x.verdict)
-	x.car.Answer(x, &r)
+	x.refuse(x.blankReply(), &x.verdict)
+	x.car.Answer(x, &x.reply)
 }
 
 // answerFixed answers with what the route says itself.
 func (g *Gateway) answerFixed(x *Exchange) {
-	var r Reply
+	r := x.blankReply()
 	if x.route.respond != nil {
-		x.fixedReply(&r, x.route.respond, true)
+		x.fixedReply(r, x.route.respond, true)
 	} else {
-		x.redirectReply(&r, x.route.status, x.route.redirect.append(nil, x))
+		x.redirectReply(r, x.route.status, x.route.redirect.append(nil, x))
 	}
-	x.car.Answer(x, &r)
+	x.car.Answer(x, r)
 }
 
 // settle gives back what x holds, in reverse order, and accounts for it. Only the first call does anything.

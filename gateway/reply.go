@@ -12,18 +12,23 @@ import (
 
 // Reply is an answer of the gateway's own: status, header lines and body, ready to be framed by a carrier.
 type Reply struct {
-	Status  int
-	Head    []byte // header lines, each with its CRLF; no framing, no Connection
-	Body    []byte
-	Close   bool // the connection cannot be used again
-	scratch [1024]byte
+	Status int
+	Head   []byte // header lines, each with its CRLF; no framing, no Connection
+	Body   []byte // view of the exchange's or the configuration's memory
+	Close  bool   // the connection cannot be used again
+}
+
+// blankReply returns the exchange's reply with nothing in it but room.
+func (x *Exchange) blankReply() *Reply {
+	x.reply = Reply{Head: x.reply.Head[:0]}
+	return &x.reply
 }
 
 // refuse fills r from a verdict.
 func (x *Exchange) refuse(r *Reply, v *Verdict) {
 	info := &reasonTable[v.Reason]
 	r.Status, r.Close = v.status(), v.Close
-	h := r.scratch[:0]
+	h := r.Head
 	plain := acceptsOnlyText(x)
 	if plain {
 		h = append(h, "Content-Type: text/plain; charset=utf-8\r\n"...)
@@ -61,7 +66,7 @@ func acceptsOnlyText(x *Exchange) bool {
 }
 
 func (x *Exchange) plainBody(v *Verdict) []byte {
-	b := append([]byte(nil), reasonTable[v.Reason].title...)
+	b := append(x.text[:0], reasonTable[v.Reason].title...)
 	if v.Policy != nil {
 		b = append(b, " (policy "...)
 		b = append(b, v.Policy.name...)
@@ -71,12 +76,13 @@ func (x *Exchange) plainBody(v *Verdict) []byte {
 		b = append(b, ": "...)
 		b = append(b, v.Detail...)
 	}
-	return append(b, '\n')
+	x.text = append(b, '\n')
+	return x.text
 }
 
 // problemBody is application/problem+json of RFC 9457; for limits with the type and member that the RateLimit draft defines.
 func (x *Exchange) problemBody(v *Verdict) []byte {
-	b := make([]byte, 0, 512)
+	b := x.text[:0]
 	if v.Reason == Limited {
 		b = append(b, `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"`...)
 	} else {
@@ -111,7 +117,8 @@ func (x *Exchange) problemBody(v *Verdict) []byte {
 		b = append(b, x.requestID[:x.idLen]...)
 		b = append(b, '"')
 	}
-	return append(b, "}\n"...)
+	x.text = append(b, "}\n"...)
+	return x.text
 }
 
 // retryAfter is in whole seconds, rounded up, and a little later for some, so that refused clients do not come back
@@ -210,7 +217,7 @@ func resetSeconds(d *limiter.Decision) int64 {
 // fixedReply fills r from a configured answer.
 func (x *Exchange) fixedReply(r *Reply, f *fixed, limits bool) {
 	r.Status, r.Body = f.status, f.body
-	h := r.scratch[:0]
+	h := r.Head
 	for _, f := range f.headers {
 		h = appendField(h, f)
 	}
@@ -236,7 +243,7 @@ func appendField(h []byte, f config.HeaderValue) []byte {
 // redirectReply fills r with a redirection to the given place.
 func (x *Exchange) redirectReply(r *Reply, status int, to []byte) {
 	r.Status = status
-	h := append(r.scratch[:0], "Location: "...)
+	h := append(r.Head, "Location: "...)
 	h = append(h, to...)
 	h = append(h, "\r\n"...)
 	r.Head = x.appendLimits(h)

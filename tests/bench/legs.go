@@ -26,13 +26,17 @@ var requestHeaders = []struct{ name, value string }{
 
 // settings is what the configuration templates are filled with.
 type settings struct {
-	Dir      string // of logs and temporary files
-	Listen   int    // port of the gateway
-	Admin    int    // port of the gateway's admin API
-	Upstream int    // port of the upstream
-	Refuse   bool   // the limit refuses nearly everything
-	Others   []int  // numbers of policies that never apply
+	Dir      string  // of logs and temporary files
+	Listen   int     // port of the gateway
+	Admin    int     // port of the gateway's admin API
+	Upstream int     // port of the upstream
+	Refuse   bool    // the limit refuses nearly everything
+	Extra    []int   // numbers of routes that no request takes
+	Others   []other // policies that never apply
 }
+
+// other is a policy that never applies: it belongs to an extra route.
+type other struct{ N, Route int }
 
 // leg is one gateway under test.
 type leg struct {

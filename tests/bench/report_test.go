@@ -48,7 +48,7 @@ func TestLoadTable(t *testing.T) {
 func TestTemplatesFill(t *testing.T) {
 	r := &rig{dir: t.TempDir()}
 	for _, name := range []string{"upstream.conf", "nginx.conf", "haproxy.cfg", "weir.yaml"} {
-		for _, set := range []settings{{Dir: "d", Listen: 1, Upstream: 2}, {Refuse: true, Others: upTo(3)}} {
+		for _, set := range []settings{{Dir: "d", Listen: 1, Upstream: 2}, {Refuse: true, Extra: upTo(2), Others: []other{{1, 1}}}} {
 			if _, err := r.write("out", name, set); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

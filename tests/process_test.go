@@ -344,8 +344,13 @@ func (b *lockedBuffer) String() string {
 }
 
 // eventually polls until ok holds, or fails the test after d.
+//
+// The race detector makes everything several times slower, so d is longer then.
 func eventually(t testing.TB, d time.Duration, what string, ok func() bool) {
 	t.Helper()
+	if raced {
+		d *= 4
+	}
 	for end := time.Now().Add(d); ; time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return

@@ -176,15 +176,20 @@ func TestStaleConnection(t *testing.T) {
 	for name, junk := range map[string]string{"closed": "", "answers-unasked": "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nevil"} {
 		t.Run(name, func(t *testing.T) {
 			u := newUpstream(t)
+			spoiled := make(chan struct{})
 			u.begin(func(r *upRequest) answer {
 				a := echoAnswer(r)
 				if strings.HasPrefix(r.target, "/last") {
-					a.steps = append(a.steps, step{kind: "wait", wait: 50 * time.Millisecond})
-					if junk != "" {
-						a.steps = append(a.steps, step{kind: "write", data: []byte(junk)})
-					} else {
-						a.steps = append(a.steps, step{kind: "close"})
-					}
+					c := r.conn.c
+					a.steps = append(a.steps, step{kind: "call", call: func(io.Reader) bool {
+						time.Sleep(50 * time.Millisecond) // the answer has been passed on by then
+						io.WriteString(c, junk)
+						if junk == "" {
+							c.Close()
+						}
+						spoiled <- struct{}{}
+						return junk != ""
+					}})
 				}
 				return a
 			})
@@ -192,7 +197,8 @@ func TestStaleConnection(t *testing.T) {
 			c := dial(t, w.addr("web"))
 			for i := range 5 {
 				c.ask(fmt.Sprintf("GET /last/%d HTTP/1.1\r\nHost: a.test\r\n\r\n", i))
-				time.Sleep(150 * time.Millisecond)
+				<-spoiled
+				time.Sleep(20 * time.Millisecond)
 				want := fmt.Sprintf("POST /next/%d", i)
 				r := c.ask(want + " HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi")
 				if r.status != 200 || string(r.body) != want {

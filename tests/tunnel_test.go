@@ -23,7 +23,7 @@ func tunnelServer(t *testing.T, serve func(c net.Conn, br io.Reader)) (addr stri
 		head := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + r.get("Upgrade") +
 			"\r\nSec-WebSocket-Accept: " + base64.StdEncoding.EncodeToString(sum[:]) + "\r\n\r\n"
 		c := r.conn
-		return answer{steps: []step{{kind: "write", data: []byte(head)}, {kind: "tunnel", tunnel: func(br io.Reader) { serve(c.c, br) }}}}
+		return answer{steps: []step{{kind: "write", data: []byte(head)}, {kind: "call", call: func(br io.Reader) bool { serve(c.c, br); return false }}}}
 	})
 	return u.addr
 }

@@ -71,10 +71,10 @@ type answer struct {
 
 // step is one thing the upstream does.
 type step struct {
-	kind   string // write, wait, hang, close, reset, drip, tunnel
-	data   []byte // write, drip
-	wait   time.Duration
-	tunnel func(br io.Reader)
+	kind string // write, wait, hang, close, reset, drip, call
+	data []byte // write, drip
+	wait time.Duration
+	call func(br io.Reader) bool // is given what follows; says whether the connection goes on
 }
 
 // newUpstream listens on a free loopback address until the test ends.
@@ -260,9 +260,10 @@ func (u *upstream) play(c *upConn, br *bufio.Reader, steps []step) bool {
 			return false
 		case "close":
 			return false
-		case "tunnel": // the bytes that follow are no longer HTTP
-			s.tunnel(br)
-			return false
+		case "call":
+			if !s.call(br) {
+				return false
+			}
 		case "reset":
 			time.Sleep(20 * time.Millisecond) // let what was written arrive before the reset overtakes it
 			reset(c.c)

@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"weir/balancer"
+	"weir/config"
+	"weir/internal/mono"
+	"weir/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// parse reads a configuration; a listener called web is there already.
+func parse(t testing.TB, yaml string) *config.Config {
+	t.Helper()
+	const web = "listeners: [{name: web, address: '127.0.0.1:0'}]\n"
+	c, err := config.Parse("test.yaml", []byte(web+yaml), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// newGateway returns a gateway with yaml in force, which ends with the test.
+func newGateway(t testing.TB, yaml string) *Gateway {
+	t.Helper()
+	g := New(Options{Hub: telemetry.NewHub(), Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(g.Close)
+	reload(t, g, yaml)
+	return g
+}
+
+func reload(t testing.TB, g *Gateway, yaml string) {
+	t.Helper()
+	s, err := g.Compile(parse(t, yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Install(s)
+}
+
+// fakeCarrier is a carrier without a connection: it answers attempts from a script and remembers what was done with it.
+type fakeCarrier struct {
+	question
+	fields  map[string]string // by lower-case name
+	stored  bool              // the body can be sent again
+	prepare Verdict           // what Prepare says
+	script  []Result          // of the attempts, in turn; the last one stands for all that follow
+	deliver func()            // called by Deliver
+	refuse  func(*Reply)      // called by Answer
+	picked  []string          // endpoints, in turn
+	done    int               // calls of Deliver
+	replies int               // calls of Answer
+	dropped int               // calls of Discard
+	status  int               // of the last Deliver or Answer
+	onTry   func(try int)     // called by Attempt
+}
+
+func (c *fakeCarrier) Field(name string) (string, bool) {
+	v, ok := c.fields[name]
+	return v, ok
+}
+func (c *fakeCarrier) Header(name string) (string, bool) { return c.Field(name) }
+func (c *fakeCarrier) Proto() string                     { return "HTTP/1.1" }
+func (c *fakeCarrier) Replayable() bool                  { return c.stored }
+func (c *fakeCarrier) Prepare(*Exchange) Verdict         { return c.prepare }
+func (c *fakeCarrier) Discard()                          { c.dropped++ }
+func (c *fakeCarrier) Copy(dst []byte) ([]byte, bool)    { return dst, false }
+func (c *fakeCarrier) scripted(n int) Result             { return c.script[min(n, len(c.script)-1)] }
+func (c *fakeCarrier) Attempt(x *Exchange, e *balancer.Endpoint) Result {
+	c.picked = append(c.picked, e.Name())
+	if c.onTry != nil {
+		c.onTry(len(c.picked))
+	}
+	return c.scripted(len(c.picked) - 1)
+}
+
+func (c *fakeCarrier) Deliver(x *Exchange) {
+	c.done++
+	c.status = x.result.Status
+	x.answered = c.status
+	if c.deliver != nil {
+		c.deliver()
+	}
+}
+
+func (c *fakeCarrier) Answer(x *Exchange, r *Reply) {
+	c.replies++
+	if c.refuse != nil {
+		c.refuse(r)
+	}
+	c.status = r.Status
+	x.answered = r.Status
+}
+
+// request is a fake carrier for a request without a body.
+func request(method, path string) *fakeCarrier {
+	c := &fakeCarrier{stored: true, script: []Result{{Status: 200, Sent: true}}}
+	c.method, c.path, c.host, c.authority = method, path, "test.local", "test.local"
+	return c
+}
+
+// exchange makes an exchange for car, as an edge does.
+func (g *Gateway) exchange(car carrier) *Exchange {
+	x := &Exchange{gw: g, car: car, snap: g.snap.Load(), start: mono.Now(), peerText: new(peerText), peer: netip.MustParseAddr("192.0.2.1")}
+	x.identify()
+	return x
+}

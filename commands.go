@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -265,10 +266,20 @@ func (f *apiFlags) call(ctx context.Context, method, path string, in, out any) e
 func problem(status int, body []byte) error {
 	var p struct {
 		Detail string `json:"detail"`
-		Title  string `json:"title"`
+		Faults []struct {
+			File, Message string
+			Line, Col     int
+		} `json:"faults"`
+	}
+	if json.Unmarshal(body, &p) == nil && len(p.Faults) > 0 {
+		var lines []string
+		for _, f := range p.Faults {
+			lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Col, f.Message))
+		}
+		return errors.New(strings.Join(lines, "\n"))
 	}
 	if json.Unmarshal(body, &p) == nil && p.Detail != "" {
-		return fmt.Errorf("%s", p.Detail)
+		return errors.New(p.Detail)
 	}
 	return fmt.Errorf("status %d %s", status, http.StatusText(status))
 }

@@ -25,7 +25,7 @@ func TestRoles(t *testing.T) {
 		{"GET /api/v1/config", "", "", 401, 200},
 		{"GET /api/v1/version", "", "", 401, 200},
 		{"POST /api/v1/explain", `{"url":"/x"}`, asJSON, 401, 200},
-		{"POST /api/v1/config/validate", "x: 1", asYAML, 401, 200},
+		{"POST /api/v1/config/validate", "x: 1", asYAML, 401, 403},
 		{"POST /api/v1/config/reload", "", "", 401, 403},
 		{"POST /api/v1/pools/api/endpoints/a:1/drain", "", "", 401, 403},
 		{"POST /api/v1/pools/api/endpoints/a:1/ready", "", "", 401, 403},

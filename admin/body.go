@@ -17,10 +17,11 @@ const (
 	maxYAML = 16 << 20 // bytes of a config file: about 50,000 routes
 )
 
-// read returns r's body. If it is longer than limit or not of one of the media types, it answers and ok is false.
+// read returns r's body. If it is longer than limit or not of one of the media types, it answers and ok is false. Media
+// types that start with "" let a body without one pass.
 func read(w http.ResponseWriter, r *http.Request, limit int64, media ...string) (body []byte, ok bool) {
 	got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || !slices.Contains(media, got) {
+	if (err != nil && got+r.Header.Get("Content-Type") != "") || !slices.Contains(media, got) {
 		w.Header().Set("Accept", strings.Join(media, ", "))
 		answerProblem(w, problem{Status: http.StatusUnsupportedMediaType,
 			Detail: fmt.Sprintf("Content-Type must be %s, not %s.", strings.Join(media, " or "), quote(r.Header.Get("Content-Type")))})

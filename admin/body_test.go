@@ -73,7 +73,7 @@ func TestMediaTypes(t *testing.T) {
 
 func TestValidateReportsEveryFault(t *testing.T) {
 	w := ask(open().Handler(), "POST /api/v1/config/validate?name=prod.yaml", "bad", asYAML)
-	p := refused(t, "bad", w, 422, "The configuration has faults.")
+	p := refused(t, "bad", w, 422, "first of 2 faults")
 	want := []fault{{File: "prod.yaml", Line: 1, Col: 3, Path: "routes[0]", Message: "routes[0]: first"}, {File: "prod.yaml", Line: 2, Col: 1, Message: "second"}}
 	if fmt.Sprint(p.Faults) != fmt.Sprint(want) {
 		t.Errorf("%+v", p.Faults)

@@ -48,6 +48,9 @@ func brief(err error) string {
 	return err.Error()
 }
 
+// yamlMedia are the media types of a config file: those of YAML, and what clients say who were not told (curl -d).
+var yamlMedia = []string{"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded", ""}
+
 // validate checks the config file in the body. Two at once are enough: each may be 16 MiB and what that decodes to.
 func (s *Server) validate(w http.ResponseWriter, r *http.Request) {
 	select {
@@ -58,7 +61,7 @@ func (s *Server) validate(w http.ResponseWriter, r *http.Request) {
 		answerProblem(w, problem{Status: http.StatusServiceUnavailable, Detail: "Two files are being validated already."})
 		return
 	}
-	body, ok := read(w, r, maxYAML, "application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
+	body, ok := read(w, r, maxYAML, yamlMedia...)
 	if !ok {
 		return
 	}
@@ -94,7 +97,7 @@ func problemOf(err error) problem {
 	if !errors.As(err, &faults) {
 		return problem{Status: http.StatusInternalServerError, Detail: err.Error()}
 	}
-	p := problem{Status: http.StatusUnprocessableEntity, Detail: "The configuration has faults."}
+	p := problem{Status: http.StatusUnprocessableEntity, Detail: brief(err)}
 	for _, f := range faults {
 		p.Faults = append(p.Faults, fault{File: f.File, Line: f.Line, Col: f.Col, Path: f.Path, Message: f.Message})
 	}

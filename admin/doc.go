@@ -9,7 +9,7 @@
 //  2. A browser's request from another site, by Sec-Fetch-Site or Origin: 403. Whatever its method.
 //  3. With tokens: a bearer token, but for /livez and /readyz: 401. All tokens are compared, as hashes, in constant time.
 //  4. The path: 404. The method: 405 with Allow.
-//  5. The role: a viewer may read, explain and validate, all else needs an admin: 403.
+//  5. The role: a viewer may read and explain, all else needs an admin (validating reads the files that a body names): 403.
 //  6. The body: media type 415, size 413, form 400.
 //
 // Whatever changes the gateway, and whatever was refused for its role, is logged with who, what and from where. A

@@ -33,7 +33,7 @@ func (s *Server) paths() map[string]calls {
 		"/api/v1/config":          {"GET": {viewer, show(s.controller.Config)}},
 		"/api/v1/version":         {"GET": {viewer, s.version}},
 		"/api/v1/explain":         {"POST": {viewer, s.explain}},
-		"/api/v1/config/validate": {"POST": {viewer, s.validate}},
+		"/api/v1/config/validate": {"POST": {administrator, s.validate}},
 		"/api/v1/config/reload":   {"POST": {administrator, s.reload}},
 		"/api/v1/pools/{pool}/endpoints/{address}/drain": {"POST": {administrator, s.steer("drain", s.controller.Drain)}},
 		"/api/v1/pools/{pool}/endpoints/{address}/ready": {"POST": {administrator, s.steer("ready", s.controller.Undrain)}},

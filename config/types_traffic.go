@@ -90,6 +90,7 @@ type Connections struct {
 // PoolTimeout bounds what an endpoint may take.
 type PoolTimeout struct {
 	ResponseHeader Duration `yaml:"response_header" default:"30s" doc:"from the end of the request to the response's header; 0s is unlimited"`
+	Idle           Duration `yaml:"idle" default:"60s" doc:"between two pieces of a response body; 0s is unlimited"`
 	Total          Duration `yaml:"total" default:"0s" doc:"one attempt with its body; 0s is unlimited"`
 }
 

@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -187,7 +186,7 @@ func (p *compiler) compilePools() error {
 }
 
 func (p *compiler) compilePool(c *config.Pool) (*poolConf, error) {
-	pc := &poolConf{conf: c, header: c.Timeout.ResponseHeader, total: c.Timeout.Total, attempts: c.Retry.Attempts, backoff: c.Retry.Backoff, hashOn: -1}
+	pc := &poolConf{conf: c, header: c.Timeout.ResponseHeader, idle: c.Timeout.Idle, total: c.Timeout.Total, attempts: c.Retry.Attempts, backoff: c.Retry.Backoff, hashOn: -1}
 	if c.HashOn != "" {
 		pc.hashOn = p.dim(c.HashOn)
 	}
@@ -199,13 +198,16 @@ func (p *compiler) compilePool(c *config.Pool) (*poolConf, error) {
 		return nil, err
 	}
 	pc.dial = dial
-	id := identity("pool", c.Name, c.Demo != nil, c.TLS.Enabled)
+	id := identity("pool", c.Name, c.TLS.Enabled)
+	if c.Demo != nil {
+		id = identity("demo", c.Name, *c.Demo)
+	}
 	pc.pool = p.gw.live.pool(id)
 	if pc.pool == nil {
 		pc.pool = &pool{name: c.Name, identity: id, gw: p.gw, gate: shaping.NewGate(gateConf(c)), retries: p.gw.hub.Retry(c.Name), upstreams: map[*upstream]struct{}{}}
 		pc.pool.dial.Store(dial)
 		if c.Demo != nil {
-			if pc.pool.demo, err = newDemo(); err != nil {
+			if pc.pool.demo, err = newDemo(demoAnswer(c.Demo)); err != nil {
 				return nil, err
 			}
 			p.snap.plan.demos = append(p.snap.plan.demos, pc.pool.demo)
@@ -220,6 +222,14 @@ func (p *compiler) compilePool(c *config.Pool) (*poolConf, error) {
 		return pc, err
 	}
 	return pc, pc.balance.Validate(p.gw.live.hooks(pc.pool))
+}
+
+// demoAnswer is what a demo answers instead of an echo, or nil.
+func demoAnswer(c *config.Respond) *fixed {
+	if c.Status == http.StatusOK && c.Body == "" && len(c.Headers) == 0 {
+		return nil
+	}
+	return newFixed(c)
 }
 
 func gateConf(c *config.Pool) shaping.GateConfig {
@@ -295,9 +305,7 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 	}
 	switch {
 	case c.Respond != nil:
-		if e.respond, err = newFixed(c.Respond); err != nil {
-			return nil, rule, err
-		}
+		e.respond = newFixed(c.Respond)
 	case c.Redirect != nil:
 		e.status, e.redirect = c.Redirect.Status, compileTemplate(c.Redirect.To, p.dim)
 	case c.Pool != "":
@@ -320,9 +328,7 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 		e.mirror = p.pools[c.Mirror.Pool]
 		e.mirrored = float64(c.Mirror.Percent)
 	}
-	if e.fallback, err = p.fallback(&c.Fallback); err != nil {
-		return nil, rule, err
-	}
+	e.fallback = p.fallback(&c.Fallback)
 	for _, pol := range p.snap.policies {
 		if applies(pol.conf.Routes, c.Name) {
 			e.policies = append(e.policies, pol)
@@ -374,9 +380,9 @@ func (p *compiler) rule(c *config.Route) (route.Rule, error) {
 	return r, nil
 }
 
-func (p *compiler) fallback(c *config.Fallback) (*fallback, error) {
+func (p *compiler) fallback(c *config.Fallback) *fallback {
 	if len(c.On) == 0 {
-		return nil, nil
+		return nil
 	}
 	f := &fallback{}
 	for _, s := range c.On {
@@ -388,24 +394,17 @@ func (p *compiler) fallback(c *config.Fallback) (*fallback, error) {
 	}
 	if c.Pool != "" {
 		f.pool = p.pools[c.Pool]
-		return f, nil
+		return f
 	}
-	var err error
-	f.respond, err = newFixed(c.Respond)
-	return f, err
+	f.respond = newFixed(c.Respond)
+	return f
 }
 
-func newFixed(c *config.Respond) (*fixed, error) {
+// newFixed compiles a fixed answer. Its file was read into its body by config.
+func newFixed(c *config.Respond) *fixed {
 	f := &fixed{status: c.Status, headers: c.Headers, body: []byte(c.Body)}
-	if c.File != "" {
-		b, err := os.ReadFile(c.File)
-		if err != nil {
-			return nil, err
-		}
-		f.body = b
-	}
 	for _, h := range c.Headers {
 		f.typed = f.typed || http.CanonicalHeaderKey(h.Name) == "Content-Type"
 	}
-	return f, nil
+	return f
 }

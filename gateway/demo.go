@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// demo is an upstream inside this process that answers every request with what it saw of it, as JSON. It listens on a
+// demo is an upstream inside this process that answers every request with what it saw of it, as JSON, or with a fixed
+// answer. It listens on a
 // loopback port, so that requests to it take the same way as any other.
 type demo struct {
 	ln     net.Listener
@@ -19,13 +20,17 @@ type demo struct {
 	done   chan struct{}
 }
 
-func newDemo() (*demo, error) {
+func newDemo(answer *fixed) (*demo, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	d := &demo{ln: ln, done: make(chan struct{})}
-	d.server = &http.Server{Handler: http.HandlerFunc(echo), ReadHeaderTimeout: 5 * time.Second}
+	handler := http.HandlerFunc(echo)
+	if answer != nil {
+		handler = answer.serve
+	}
+	d.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		defer close(d.done)
 		d.server.Serve(ln) //nolint:errcheck // it ends with close
@@ -40,6 +45,15 @@ func (d *demo) close() {
 		d.server.Close() //nolint:errcheck // nothing to be done about it
 		<-d.done
 	})
+}
+
+// serve answers with f.
+func (f *fixed) serve(w http.ResponseWriter, _ *http.Request) {
+	for _, h := range f.headers {
+		w.Header().Add(h.Name, h.Value)
+	}
+	w.WriteHeader(f.status)
+	w.Write(f.body) //nolint:errcheck // the client is gone then
 }
 
 // maxEcho is how much of a body the demo shows.

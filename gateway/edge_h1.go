@@ -205,7 +205,6 @@ func (x *h1) run() bool {
 	c := x.conn
 	x.snap, x.start = c.snap, mono.Now()
 	c.readBy(x.start.Add(c.conf.HeaderTimeout))
-	c.writeBy(x.start.Add(c.writeGrace()))
 	reads := c.reads
 	if err := c.rd.ReadRequest(&x.req, c.conf.Limits); err != nil {
 		return x.badHead(err)
@@ -364,6 +363,9 @@ func (c *h1conn) writeGrace() time.Duration {
 	}
 	return rateGrace
 }
+
+// writeSoon sets the deadline of a write that begins now.
+func (c *h1conn) writeSoon() { c.writeBy(mono.Now().Add(c.writeGrace())) }
 
 // lingerAndClose ends the sending side and reads what is still coming, for a while: to close with unread bytes would reset
 // the connection, and the client might never see the answer.

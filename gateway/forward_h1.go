@@ -85,6 +85,7 @@ func (x *h1) proceed() bool {
 		return true
 	}
 	x.expect = false
+	x.conn.writeSoon()
 	_, err := x.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
 	return err == nil
 }
@@ -222,6 +223,7 @@ func (x *h1) readAnswer(u *upconn) Result {
 			return Result{Status: s, Sent: true}
 		case s != 100 && x.req.Minor == 1:
 			x.out = x.appendInterim(x.out[:0])
+			x.conn.writeSoon()
 			if _, err := x.conn.Write(x.out); err != nil {
 				return Result{Fault: FaultClient, Sent: true, Error: err.Error()}
 			}

@@ -128,6 +128,7 @@ type poolConf struct {
 	conf     *config.Pool
 	balance  balancer.Config
 	header   time.Duration // to the response's header
+	idle     time.Duration // between two pieces of its body
 	total    time.Duration
 	attempts int
 	retryOn  retryOn

@@ -19,6 +19,7 @@ const uploadStall = 60 * time.Second
 
 // Deliver sends the answer that the last attempt brought to the client, to its last byte.
 func (x *h1) Deliver(*Exchange) {
+	x.conn.writeBy(x.headAt.Add(x.conn.writeGrace()))
 	if x.resp.Status == 101 {
 		x.tunnel()
 		return
@@ -95,16 +96,12 @@ func (x *h1) finishUpstream() {
 // deliverStream sends an answer piece by piece, each as it comes.
 func (x *h1) deliverStream(chunked bool) {
 	c, u := x.conn, x.u
-	if x.conf.total > 0 {
-		u.readBy(x.headAt.Add(x.conf.total))
-	} else {
-		u.readBy(0)
-	}
 	for {
 		if !x.answer.Pending() {
 			if len(x.out) > 0 && !x.flush() {
 				return
 			}
+			u.readBy(x.pieceDue())
 			c.waitFor(u)
 		}
 		p, err := x.answer.Next()
@@ -137,10 +134,25 @@ func (x *h1) deliverStream(chunked bool) {
 	}
 }
 
+// pieceDue is when the next piece of the answer's body must be there; 0 is never.
+func (x *h1) pieceDue() mono.Time {
+	due := mono.Time(0)
+	if x.conf.idle > 0 {
+		due = mono.Now().Add(x.conf.idle)
+	}
+	if x.conf.total > 0 {
+		end := x.begun.Add(x.conf.total)
+		if due == 0 || end < due {
+			due = end
+		}
+	}
+	return due
+}
+
 // flush writes what has gathered. A client that takes less than the minimum rate is cut.
 func (x *h1) flush() bool {
 	c := x.conn
-	c.writeBy(mono.Now().Add(c.writeGrace()))
+	c.writeSoon()
 	_, err := c.Write(x.out)
 	x.out = x.out[:0]
 	if err != nil {
@@ -277,7 +289,7 @@ func (x *h1) Answer(_ *Exchange, r *Reply) {
 		return
 	}
 	c := x.conn
-	c.writeBy(mono.Now().Add(c.writeGrace()))
+	c.writeSoon()
 	if _, err := c.Write(b); err != nil {
 		x.persist, x.linger = false, false
 		return

@@ -21,26 +21,36 @@ type upload struct {
 	complete atomic.Bool // all was read from the client, and what is left to write is little
 }
 
+// lastWords is how long an endpoint that takes no more of a request has to say why.
+const lastWords = 2 * time.Second
+
 func (x *h1) startUpload(u *upconn) {
 	x.up = &upload{done: make(chan struct{}), buf: http1.AcquireBuffer(http1.LargeBuffer)}
-	go x.up.run(x, u, mono.Now())
+	go x.up.run(x, u)
 }
 
-func (p *upload) run(x *h1, u *upconn, begun mono.Time) {
+func (p *upload) run(x *h1, u *upconn) {
 	defer close(p.done)
-	defer func() { http1.ReleaseBuffer(p.buf) }()
+	defer func() {
+		http1.ReleaseBuffer(p.buf)
+		if p.failed != nil { // the answer, if the endpoint has sent one, says more; but it must be there
+			u.hastenRead(mono.Now().Add(lastWords))
+		}
+	}()
 	c := x.conn
 	if len(x.early) > 0 {
 		if p.failed = p.send(u, x.early, true); p.failed != nil {
 			return
 		}
 	}
-	watch := rateWatch{since: begun, rate: c.conf.MinRate, idle: c.conf.IdleTimeout}
+	watch := rateWatch{rate: c.conf.MinRate, idle: c.conf.IdleTimeout}
 	for {
 		piece, err := x.body.NextHere()
 		if err == http1.ErrMore {
-			if err = watch.arm(&c.wire, x.body.Read()); err == nil {
-				piece, err = x.body.Next()
+			watch.begin(&c.wire)
+			piece, err = x.body.Next()
+			if slow := watch.end(x.body.Read()); slow != nil && err == nil {
+				err = slow
 			}
 		}
 		if err == io.EOF {
@@ -52,7 +62,7 @@ func (p *upload) run(x *h1, u *upconn, begun mono.Time) {
 			return
 		}
 		if p.failed = p.send(u, piece, x.body.Chunked()); p.failed != nil {
-			return // the answer, if one comes, says more
+			return
 		}
 	}
 	p.complete.Store(true)
@@ -106,28 +116,36 @@ func appendLastChunk(b []byte, trailers *http1.Head) []byte {
 
 var errTooSlow = errors.New("slower than the minimum rate")
 
-// rateWatch holds a client to a minimum rate over windows of rateGrace.
+// rateWatch holds a client to a minimum rate. Only the time counts in which its bytes are waited for: not that in which an
+// endpoint takes none.
 type rateWatch struct {
-	since mono.Time
-	bytes int64
-	rate  int64 // bytes per second; 0: some byte within idle is enough
-	idle  time.Duration
+	rate   int64 // bytes per second; 0: some byte within idle is enough
+	idle   time.Duration
+	bytes  int64 // at the start of the window
+	waited time.Duration
+	began  mono.Time // of the wait under way
 }
 
-// arm sets the read deadline of w for more bytes, after n in all, or reports that the client has been too slow.
-func (r *rateWatch) arm(w *wire, n int64) error {
-	now := mono.Now()
+// begin sets the read deadline of w before a wait for more bytes.
+func (r *rateWatch) begin(w *wire) {
+	r.began = mono.Now()
 	if r.rate <= 0 {
-		w.readBy(now.Add(r.idle))
+		w.readBy(r.began.Add(r.idle))
+		return
+	}
+	w.readBy(r.began.Add(2*rateGrace - r.waited))
+}
+
+// end ends the wait, n bytes having come in all, and reports whether the client was too slow over the last window.
+func (r *rateWatch) end(n int64) error {
+	r.waited += mono.Now().Sub(r.began)
+	if r.rate <= 0 || r.waited < rateGrace {
 		return nil
 	}
-	if took := now.Sub(r.since); took >= rateGrace {
-		if n-r.bytes < int64(took.Seconds()*float64(r.rate)) {
-			return errTooSlow
-		}
-		r.since, r.bytes = now, n
+	if n-r.bytes < int64(r.waited.Seconds()*float64(r.rate)) {
+		return errTooSlow
 	}
-	w.readBy(r.since.Add(2 * rateGrace))
+	r.bytes, r.waited = n, 0
 	return nil
 }
 

@@ -109,7 +109,7 @@ func TestAdmin(t *testing.T) {
 		for range 3 {
 			fetch(t, "GET", w.url("/api/x"), "", "X-Api-Key: k-secret")
 		}
-		fetch(t, "GET", w.url("/"), "")
+		dial(t, w.addr("web")).ask("GET /?\"q\" HTTP/1.1\r\nHost: a.test\r\nUser-Agent: \"}\\\xff{\"\r\n\r\n")
 		_, body := w.call("GET", "/metrics", "", eyes)
 		for _, want := range []string{`weir_http_requests_total{`, `route="api"`, "weir_http_request_duration_seconds", "weir_http_response_bytes_total",
 			"weir_upstream_requests_total{", "weir_upstream_healthy{", "weir_upstream_inflight{", "weir_breaker_state{", "weir_limiter_decisions_total{",

@@ -249,6 +249,28 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestHostName checks that an endpoint may be a name, and that a name that does not resolve is an endpoint that is not well.
+func TestHostName(t *testing.T) {
+	t.Parallel()
+	up := serve(t, say("ok"))
+	_, port, _ := strings.Cut(up.addr, ":")
+	w := startWeir(t, base+`
+listeners: [{name: web, address: "@web"}]
+pools:
+  - {name: up, endpoints: [{address: "localhost:`+port+`"}]}
+  - {name: none, endpoints: [{address: "name.invalid:80"}]}
+routes: [{name: none, match: {path: /none}, pool: none}, {name: all, pool: up}]
+`, nil)
+	eventually(t, 3*time.Second, "the name resolves", func() bool {
+		_, text := fetch(t, "GET", w.url("/"), "")
+		return text == "ok"
+	})
+	start := time.Now()
+	if resp, _ := fetch(t, "GET", w.url("/none"), ""); resp.StatusCode != 503 && resp.StatusCode != 502 || time.Since(start) > 5*time.Second {
+		t.Errorf("%d %q after %v", resp.StatusCode, reasonOf(resp), time.Since(start))
+	}
+}
+
 // TestConnectionsToEndpoint checks that a pool opens no more connections than it may.
 func TestConnectionsToEndpoint(t *testing.T) {
 	t.Parallel()

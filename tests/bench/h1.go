@@ -76,7 +76,7 @@ func runH1(ctx context.Context, opt *options) error {
 				peak = slowest(t)
 			}
 		case "refuse":
-			legs := slices.DeleteFunc(slices.Clone(opt.legs), func(l string) bool { return l == "barefasthttp" })
+			legs := slices.DeleteFunc(slices.Clone(opt.legs), func(l string) bool { return strings.HasPrefix(l, "barefasthttp") })
 			t, err = measure(ctx, opt, scenario{name: "Refused", about: refuseAbout, peer: "nginx", legs: legs,
 				settings: settings{Refuse: true}, verify: nearlyAllRefused})
 		case "latency":

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/template"
 )
 
@@ -106,7 +107,8 @@ func (r *rig) write(file, name string, set settings) (string, error) {
 	return path, f.Close()
 }
 
-// gateway starts the gateway called name, pinned to the gateway's core.
+// gateway starts the gateway called name, pinned to the gateway's core. weir=PATH and barefasthttp=PATH are those gateways from another
+// binary, so that two builds can be compared in one run.
 func (r *rig) gateway(ctx context.Context, name string, set settings, env ...string) (*leg, error) {
 	set.Dir, set.Upstream = r.dir, r.upstream
 	var err error
@@ -117,7 +119,8 @@ func (r *rig) gateway(ctx context.Context, name string, set settings, env ...str
 		return nil, err
 	}
 	var args []string
-	switch name {
+	kind, binary, other := strings.Cut(name, "=")
+	switch kind {
 	case "nginx":
 		file, err := r.write("nginx.conf", "nginx.conf", set)
 		if err != nil {
@@ -132,14 +135,20 @@ func (r *rig) gateway(ctx context.Context, name string, set settings, env ...str
 		args = []string{"haproxy", "-db", "-q", "-f", file}
 	case "barefasthttp":
 		env = append(env, "GOMAXPROCS=1")
-		args = []string{r.opt.bare, "-listen", local(set.Listen), "-upstream", local(set.Upstream)}
+		if !other {
+			binary = r.opt.bare
+		}
+		args = []string{binary, "-listen", local(set.Listen), "-upstream", local(set.Upstream)}
 	case "weir":
 		file, err := r.write(fmt.Sprintf("weir-%d.yaml", set.Listen), "weir.yaml", set)
 		if err != nil {
 			return nil, err
 		}
 		env = append(env, "GOMAXPROCS=1")
-		args = []string{r.opt.weir, "run", "-c", file}
+		if !other {
+			binary = r.opt.weir
+		}
+		args = []string{binary, "run", "-c", file}
 	default:
 		return nil, fmt.Errorf("no gateway is called %q: weir, nginx, haproxy or barefasthttp", name)
 	}

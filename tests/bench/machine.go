@@ -27,6 +27,16 @@ func thisMachine() machine {
 	return m
 }
 
+// loadAverage is the number of runnable threads over the last minute, as the system says it.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	one, _, _ := strings.Cut(string(text), " ")
+	return one
+}
+
 // field is the value of the first line "name<sep>value" of text.
 func field(text, name, sep string) string {
 	for line := range strings.Lines(text) {

@@ -31,6 +31,7 @@ type options struct {
 	gatewayCore, loadCore int
 	out, repo, title      string
 	targets               list
+	loadBefore            string // load average when the run began
 	header                string
 }
 
@@ -61,11 +62,11 @@ func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return errUsage
 	}
-	opt := &options{legs: list{"weir", "nginx", "haproxy", "barefasthttp"}, scenarios: list{"pass", "refuse", "latency", "policies"}}
+	opt := &options{loadBefore: loadAverage(), legs: list{"weir", "nginx", "haproxy", "barefasthttp"}, scenarios: list{"pass", "refuse", "latency", "policies"}}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.StringVar(&opt.weir, "weir", "bin/weir", "the weir binary")
 	flags.StringVar(&opt.bare, "bare", "bin/barefasthttp", "the bare fasthttp proxy")
-	flags.Var(&opt.legs, "legs", "gateways to run")
+	flags.Var(&opt.legs, "legs", "gateways to run; weir=PATH is weir from another binary")
 	flags.Var(&opt.scenarios, "scenarios", "what to measure")
 	flags.IntVar(&opt.rounds, "rounds", 5, "rounds, each with every gateway")
 	flags.DurationVar(&opt.duration, "duration", 5*time.Second, "of one gateway in one round")

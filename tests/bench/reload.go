@@ -191,8 +191,8 @@ func largeConfig(listen, admin, upstream, version int) string {
 func renderReload(opt *options, rate float64, startUp time.Duration, rounds []reloadFigures) string {
 	var b strings.Builder
 	m := thisMachine()
-	fmt.Fprintf(&b, "# Reload under load\n\n%s, commit %s. %s, %s, %s. weir: %s.\n\n", time.Now().UTC().Format(time.DateOnly), commit(opt.repo),
-		m.CPU, m.Kernel, m.OS, buildOf(opt.weir))
+	fmt.Fprintf(&b, "# Reload under load\n\n%s, commit %s. %s, %s, %s. weir: %s. Load average before the run: %s.\n\n", time.Now().UTC().Format(time.DateOnly), commit(opt.repo),
+		m.CPU, m.Kernel, m.OS, buildOf(opt.weir), opt.loadBefore)
 	fmt.Fprintf(&b, "%d routes and %d policies; %.0f requests/s on %d connections while the file is replaced and `POST /api/v1/config/reload` "+
 		"called. Each version changes every tenth route and every policy. No request failed and each version answered as soon as the call returned (else there would be no report). Start to the "+
 		"first accepted connection with this file: %v. Nothing is pinned: gateway, load and upstream share the machine.\n\n", reloadRoutes,

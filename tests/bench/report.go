@@ -12,7 +12,8 @@ func render(opt *options, tables []*table) string {
 	var b strings.Builder
 	m := thisMachine()
 	fmt.Fprintf(&b, "# %s\n\n", opt.title)
-	fmt.Fprintf(&b, "%s, commit %s. %s, %s, %s.\n\n", time.Now().UTC().Format(time.DateOnly), commit(opt.repo), m.CPU, m.Kernel, m.OS)
+	fmt.Fprintf(&b, "%s, commit %s. %s, %s, %s. Load average before the run: %s (a quiet machine is below 0.5; on a busy one the "+
+		"figures scatter).\n\n", time.Now().UTC().Format(time.DateOnly), commit(opt.repo), m.CPU, m.Kernel, m.OS, opt.loadBefore)
 	for _, t := range tables {
 		fmt.Fprintf(&b, "## %s\n\n%s\n\n%s\n", t.name, t.about, t.markdown())
 	}
@@ -38,12 +39,15 @@ func render(opt *options, tables []*table) string {
 }
 
 func versionOfLeg(opt *options, name string) string {
-	switch name {
-	case "nginx":
+	kind, binary, other := strings.Cut(name, "=")
+	switch {
+	case other:
+		return name + ": " + buildOf(binary, "github.com/valyala/fasthttp")
+	case kind == "nginx":
 		return versionOf("nginx", "-v")
-	case "haproxy":
+	case kind == "haproxy":
 		return versionOf("haproxy", "-v")
-	case "barefasthttp":
+	case kind == "barefasthttp":
 		return "barefasthttp: " + buildOf(opt.bare, "github.com/valyala/fasthttp")
 	}
 	return "weir: " + buildOf(opt.weir)

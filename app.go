@@ -117,7 +117,7 @@ func (a *app) greet(conf *config.Config) {
 	for _, l := range conf.Listeners {
 		a.log.Info("listening", "listener", l.Name, "address", a.sockets[l.Address].ln.Addr().String(), "tls", l.TLS)
 	}
-	a.log.Info("ready", "version", buildVersion(), "admin", a.admin.ln.Addr().String(), "config", conf.Hash(), "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
+	a.log.Info("ready", "version", buildVersion(), "admin", a.admin.now.ln.Addr().String(), "config", conf.Hash(), "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
 }
 
 // reload loads the file again and puts it in force, or says why not and changes nothing.
@@ -202,7 +202,7 @@ func (a *app) stop(timeout time.Duration) error {
 		s.mux.Wait(ctx) //nolint:errcheck // Drain has said what is left
 	}
 	a.gw.Close()
-	a.admin.close()
+	a.admin.now.close()
 	if a.access.log != nil {
 		a.access.log.Close() //nolint:errcheck // its writer has logged why
 	}

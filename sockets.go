@@ -1,23 +1,17 @@
 package main
 
 import (
-	"context"
 	cryptotls "crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"net"
-	"net/http"
 	"net/netip"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
-	"time"
 
-	"golang.org/x/net/netutil"
-
-	"weir/admin"
 	"weir/config"
 	"weir/telemetry"
 	"weir/tls"
@@ -214,88 +208,4 @@ func (a *app) certificates() []telemetry.CertExpiry {
 		all = append(all, telemetry.CertExpiry{Name: name, NotAfter: c.NotAfter})
 	}
 	return all
-}
-
-// adminSocket is the admin address, and the server behind it, which outlives changes of the address.
-type adminSocket struct {
-	server  *admin.Server
-	ln      net.Listener
-	http    *http.Server
-	address string
-	done    chan struct{}
-	cert    atomic.Pointer[cryptotls.Certificate]
-}
-
-// adminConnections bounds the connections to the admin address.
-const adminConnections = 256
-
-// adminChange is a prepared change of the admin address.
-type adminChange struct {
-	ln   net.Listener // nil: the address stays
-	cert *cryptotls.Certificate
-}
-
-func (c adminChange) discard() {
-	if c.ln != nil {
-		c.ln.Close() //nolint:errcheck // it served nobody
-	}
-}
-
-func (a *app) prepareAdmin(conf *config.Config) (c adminChange, err error) {
-	if conf.Admin.Cert != "" {
-		pair, err := cryptotls.LoadX509KeyPair(conf.Admin.Cert, conf.Admin.Key)
-		if err != nil {
-			return c, fmt.Errorf("admin: %w", err)
-		}
-		c.cert = &pair
-	}
-	if conf.Admin.Address == a.admin.address && (c.cert == nil) == (a.admin.cert.Load() == nil) {
-		return c, nil
-	}
-	if conf.Admin.Address == a.admin.address {
-		return c, errors.New("admin: turning TLS on or off at the same address needs a restart, or another address")
-	}
-	ln, err := net.Listen("tcp", conf.Admin.Address)
-	if err != nil {
-		line, col := conf.Pos("admin.address")
-		return c, fmt.Errorf("%s:%d:%d: admin: %w", a.path, max(line, 1), max(col, 1), err)
-	}
-	c.ln = netutil.LimitListener(ln, adminConnections)
-	return c, nil
-}
-
-func (a *app) useAdmin(conf *config.Config, c adminChange) {
-	s := &a.admin
-	s.server.Reconfigure(admin.Options{Tokens: conf.Admin.Tokens, Log: a.log, Metrics: a.hub.Handler(), Version: buildVersion()})
-	s.cert.Store(c.cert)
-	if c.ln == nil {
-		return
-	}
-	s.close()
-	server := s.server.HTTPServer()
-	s.ln, s.http, s.address, s.done = c.ln, server, conf.Admin.Address, make(chan struct{})
-	ln := c.ln
-	if c.cert != nil {
-		ln = cryptotls.NewListener(ln, &cryptotls.Config{MinVersion: cryptotls.VersionTLS12, GetCertificate: func(*cryptotls.ClientHelloInfo) (*cryptotls.Certificate, error) { return s.cert.Load(), nil }})
-	}
-	done := s.done
-	go func() {
-		defer close(done)
-		if err := server.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			a.log.Error("admin server ended", "error", err)
-		}
-	}()
-}
-
-// close ends the server; answers under way get a moment to finish.
-func (s *adminSocket) close() {
-	if s.http == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if s.http.Shutdown(ctx) != nil {
-		s.http.Close() //nolint:errcheck // it is going away
-	}
-	<-s.done
 }

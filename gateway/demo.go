@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -40,12 +41,20 @@ func newDemo(answer *fixed) (*demo, error) {
 
 func (d *demo) address() string { return d.ln.Addr().String() }
 
+// close lets answers under way finish, for a while.
 func (d *demo) close() {
 	d.once.Do(func() {
-		d.server.Close() //nolint:errcheck // nothing to be done about it
+		ctx, cancel := context.WithTimeout(context.Background(), demoGrace)
+		defer cancel()
+		if d.server.Shutdown(ctx) != nil {
+			d.server.Close() //nolint:errcheck // nothing to be done about it
+		}
 		<-d.done
 	})
 }
+
+// demoGrace is how long a demo that goes away may still answer.
+const demoGrace = 5 * time.Second
 
 // serve answers with f.
 func (f *fixed) serve(w http.ResponseWriter, _ *http.Request) {

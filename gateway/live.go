@@ -93,7 +93,12 @@ func (p *pool) attach(e *balancer.Endpoint) *upstream {
 func (p *pool) detach(u *upstream) {
 	p.mu.Lock()
 	delete(p.upstreams, u)
+	left := make([]string, 0, len(p.upstreams))
+	for u := range p.upstreams {
+		left = append(left, u.endpoint.Address())
+	}
 	p.mu.Unlock()
+	p.gw.hub.RetainEndpoints(p.name, left)
 	u.close()
 }
 

@@ -46,90 +46,53 @@ type Field struct {
 	valueLen    uint32
 }
 
+var names = [...]struct {
+	name  string
+	known Known
+}{
+	{"te", TE}, {"host", Host}, {"date", Date}, {"expect", Expect}, {"accept", Accept}, {"upgrade", Upgrade}, {"trailer", Trailer},
+	{"forwarded", Forwarded}, {"x-real-ip", XForwardedOther}, {"connection", Connection}, {"keep-alive", KeepAlive},
+	{"traceparent", Traceparent}, {"x-request-id", XRequestID}, {"content-length", ContentLength}, {"http2-settings", HTTP2Settings},
+	{"x-forwarded-for", XForwardedFor}, {"x-forwarded-host", XForwardedHost}, {"proxy-connection", ProxyConnection},
+	{"transfer-encoding", TransferEncoding}, {"x-forwarded-proto", XForwardedProto}, {"proxy-authenticate", ProxyAuthenticate},
+	{"proxy-authorization", ProxyAuthorization},
+}
+
+const longestName = len("proxy-authorization")
+
+// nameAt leads from a length and a first letter to an index into names, plus one. No two names share both.
+var nameAt = func() (at [longestName + 1][26]uint8) {
+	for i, n := range names {
+		p := &at[len(n.name)][n.name[0]-'a']
+		if *p != 0 {
+			panic("BUG: http1: two names of one length and first letter")
+		}
+		*p = uint8(i + 1)
+	}
+	return at
+}()
+
 // known classifies a header name, in any case.
 func known(name []byte) Known {
-	var k Known
-	var s string
-	switch len(name) {
-	case 2:
-		k, s = TE, "te"
-	case 4:
-		switch name[0] | 0x20 {
-		case 'h':
-			k, s = Host, "host"
-		case 'd':
-			k, s = Date, "date"
-		}
-	case 6:
-		switch name[0] | 0x20 {
-		case 'e':
-			k, s = Expect, "expect"
-		case 'a':
-			k, s = Accept, "accept"
-		}
-	case 7:
-		switch name[0] | 0x20 {
-		case 'u':
-			k, s = Upgrade, "upgrade"
-		case 't':
-			k, s = Trailer, "trailer"
-		}
-	case 9:
-		switch name[0] | 0x20 {
-		case 'f':
-			k, s = Forwarded, "forwarded"
-		case 'x':
-			k, s = XForwardedOther, "x-real-ip"
-		}
-	case 10:
-		switch name[0] | 0x20 {
-		case 'c':
-			k, s = Connection, "connection"
-		case 'k':
-			k, s = KeepAlive, "keep-alive"
-		}
-	case 0:
+	if len(name) == 0 {
 		return Other
-	case 11:
-		k, s = Traceparent, "traceparent"
-	case 12:
-		k, s = XRequestID, "x-request-id"
-	case 14:
-		switch name[0] | 0x20 {
-		case 'c':
-			k, s = ContentLength, "content-length"
-		case 'h':
-			k, s = HTTP2Settings, "http2-settings"
-		}
-	case 15:
-		k, s = XForwardedFor, "x-forwarded-for"
-	case 16:
-		switch name[0] | 0x20 {
-		case 'x':
-			k, s = XForwardedHost, "x-forwarded-host"
-		case 'p':
-			k, s = ProxyConnection, "proxy-connection"
-		}
-	case 17:
-		switch name[0] | 0x20 {
-		case 't':
-			k, s = TransferEncoding, "transfer-encoding"
-		case 'x':
-			k, s = XForwardedProto, "x-forwarded-proto"
-		}
-	case 18:
-		k, s = ProxyAuthenticate, "proxy-authenticate"
-	case 19:
-		k, s = ProxyAuthorization, "proxy-authorization"
 	}
-	if k != Other && EqualFold(name, s) {
-		return k
+	first := name[0] | 0x20 - 'a'
+	if first >= 26 {
+		return Other
 	}
-	if len(name) > 12 && name[0]|0x20 == 'x' && EqualFold(name[:12], "x-forwarded-") {
+	if len(name) <= longestName {
+		if i := nameAt[len(name)][first]; i != 0 && EqualFold(name, names[i-1].name) {
+			return names[i-1].known
+		}
+	}
+	if first == 'x'-'a' && len(name) > len(forwardedPrefix) && EqualFold(name[:len(forwardedPrefix)], forwardedPrefix) {
 		return XForwardedOther
 	}
 	return Other
 }
+
+const forwardedPrefix = "x-forwarded-"
 
 // KnownName classifies a header name, in any case.
 func KnownName(name string) Known { return known(unsafe.Slice(unsafe.StringData(name), len(name))) }

@@ -136,7 +136,7 @@ func (x *h1) appendStored(b []byte) []byte {
 func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
 	up := e.Value.(*upstream)
 	for fresh := false; ; fresh = true {
-		u, err := up.get(x.begun, fresh)
+		u, err := up.get(x.begun, fresh, !idempotent(x.Method()))
 		if err != nil {
 			return Result{Fault: FaultConnect, Error: err.Error()}
 		}

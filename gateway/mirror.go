@@ -45,7 +45,7 @@ func (p *pool) shadow(request []byte, toHead bool, timeout time.Duration) {
 	}
 	defer func() { lease.Done(mono.Now()) }()
 	up := lease.Endpoint().Value.(*upstream)
-	u, err := up.get(now, false)
+	u, err := up.get(now, false, true)
 	if err != nil {
 		lease.Report(balancer.Fault, 0, mono.Now())
 		return

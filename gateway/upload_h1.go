@@ -61,6 +61,7 @@ func (p *upload) run(x *h1, u *upconn) {
 			u.abort()
 			return
 		}
+		p.complete.Store(x.body.Done())
 		if p.failed = p.send(u, piece, x.body.Chunked()); p.failed != nil {
 			return
 		}

@@ -72,12 +72,13 @@ type upconn struct {
 	used     int // exchanges before this one
 }
 
-// peekAfter is how long a connection may have been idle before it is looked at for having been closed. A system call per
-// request is too much for a busy one, which has little time to be closed in; a retry covers what is left.
-const peekAfter = 100 * time.Millisecond
+// peekAfter is how long a connection may have been idle before it is looked at for having ended or holding bytes that
+// nobody asked for, which would be taken for the next answer. A busy one has hardly the time for either, and is spared the
+// system call, unless the request is careful: one that cannot be sent again.
+const peekAfter = time.Millisecond
 
 // get returns an idle connection, or a new one.
-func (u *upstream) get(now mono.Time, fresh bool) (*upconn, error) {
+func (u *upstream) get(now mono.Time, fresh, careful bool) (*upconn, error) {
 	d := u.pool.dial.Load()
 	for !fresh {
 		u.mu.Lock()
@@ -91,7 +92,7 @@ func (u *upstream) get(now mono.Time, fresh bool) (*upconn, error) {
 		u.idle = u.idle[:n-1]
 		u.mu.Unlock()
 		idle := now.Sub(c.idleAt)
-		if idle > d.idleTimeout || c.identity != d.identity || idle > peekAfter && stale(c.raw) {
+		if idle > d.idleTimeout || c.identity != d.identity || (careful || idle > peekAfter) && stale(c.raw) {
 			c.Close() //nolint:errcheck // it is of no more use
 			continue
 		}

@@ -45,7 +45,6 @@ func TestSplitHost(t *testing.T) {
 	f("exam\r\nple.com", "")
 	f("exam\x00ple.com", "")
 	f("exämple.com", "")
-	f("a,b", "")
 	f("2001:db8::1", "")
 	f("[2001:db8::1", "")
 	f("[192.0.2.1]", "")
@@ -69,7 +68,7 @@ func FuzzSplitHost(f *testing.F) {
 			return
 		}
 		for _, c := range b {
-			if c <= ' ' || c >= 0x7f || strings.IndexByte("@/\\?#\"<>,^`{|}", c) >= 0 {
+			if c <= ' ' || c >= 0x7f || strings.IndexByte("@/\\?#\"<>^`{|}", c) >= 0 {
 				t.Fatalf("%q has the byte %q", b, c)
 			}
 		}

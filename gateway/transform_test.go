@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"regexp"
-	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -75,18 +74,13 @@ func TestTemplateValuesStayInTheirField(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v := string(rapid.SliceOf(rapid.Byte()).Draw(t, "value"))
 		got := string(tpl.append(nil, dimExchange(request("GET", "/"), v)))
-		for i := range len(got) {
-			if got[i] < ' ' || got[i] == 0x7f {
-				t.Fatalf("control byte %#x in %q", got[i], got)
+		var want []byte
+		for _, c := range []byte(v) {
+			if c >= ' ' && c != 0x7f {
+				want = append(want, c)
 			}
 		}
-		clean := strings.Map(func(r rune) rune {
-			if r < ' ' || r == 0x7f {
-				return -1
-			}
-			return r
-		}, strings.ToValidUTF8(v, ""))
-		if strings.ToValidUTF8(got, "") != "a"+clean+"b" {
+		if got != "a"+string(want)+"b" {
 			t.Fatalf("%q became %q", v, got)
 		}
 	})

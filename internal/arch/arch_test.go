@@ -83,7 +83,7 @@ func under(path, prefix string) bool { return path == prefix || strings.HasPrefi
 // list returns the packages of the module with their imports, without those of tests.
 func list(t *testing.T) []pkg {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Standard", "./...")
+	cmd := exec.Command("go", "list", "-pgo=off", "-json=ImportPath,Imports,Standard", "./...")
 	cmd.Dir = root(t)
 	out, err := cmd.Output()
 	if err != nil {

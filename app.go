@@ -36,7 +36,8 @@ type app struct {
 	mu       sync.Mutex // one reload at a time
 	stopped  bool
 	conf     atomic.Pointer[config.Config]
-	sockets  map[string]*socket // by address
+	sockets  map[string]*socket        // by address
+	serving  atomic.Pointer[[]*socket] // those of sockets, for who must not wait for mu
 	access   accessLog
 	admin    adminSocket
 	reloaded atomic.Pointer[telemetry.ConfigInfo]
@@ -83,6 +84,7 @@ func run(ctx context.Context, path string) error {
 		case <-ctx.Done():
 		case s := <-signals:
 			if s == syscall.SIGHUP {
+				a.reopenAccessLog() // it has been rotated, perhaps, whatever has become of the file
 				a.reload("SIGHUP")
 				continue
 			}
@@ -248,11 +250,17 @@ func (a *app) discardAccessLog(l accessLog) {
 	}
 }
 
+// reopenAccessLog lets a rotated log go.
+func (a *app) reopenAccessLog() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.access.log.Reopen(); err != nil {
+		a.log.Error("access log", "error", err)
+	}
+}
+
 func (a *app) useAccessLog(l accessLog) {
 	if l.log == a.access.log {
-		if err := l.log.Reopen(); err != nil { // a log rotation moves the file and asks for a reload
-			a.log.Error("access log", "error", err)
-		}
 		return
 	}
 	a.access = l
@@ -266,7 +274,7 @@ func (a *app) sources() telemetry.Sources {
 	return telemetry.Sources{
 		Pools: a.gw.PoolStats, Limiters: a.gw.LimiterStats, Connections: a.listenerStats, Certificates: a.certificates,
 		Config:           func() telemetry.ConfigInfo { return *a.reloaded.Load() },
-		AccessLogDropped: func() uint64 { return a.access.log.Dropped() },
+		AccessLogDropped: a.gw.AccessLogDropped,
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -81,6 +83,8 @@ func (a *app) useSockets(conf *config.Config, added map[string]*socket) {
 			a.gw.DrainListener(name)
 		}
 	}
+	serving := slices.Collect(maps.Values(a.sockets))
+	a.serving.Store(&serving)
 }
 
 func (a *app) muxOptions(conf *config.Config, l *config.Listener) tls.MuxOptions {
@@ -133,10 +137,8 @@ func trusted(conf *config.Config) func(netip.Addr) bool {
 }
 
 func (a *app) listenerStats() []telemetry.ListenerStats {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	var all []telemetry.ListenerStats
-	for _, s := range a.sockets {
+	for _, s := range *a.serving.Load() {
 		m := s.mux.Stats()
 		all = append(all, telemetry.ListenerStats{Name: *s.name.Load(), Open: m.Open, Accepted: m.Accepted, Refused: map[string]uint64{
 			"limit": m.RefusedLimit, "per_ip": m.RefusedPerIP, "handshake": m.RefusedHandshake, "proxy_protocol": m.RefusedProxyProtocol}})

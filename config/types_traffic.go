@@ -173,7 +173,8 @@ type HeaderValue struct {
 	Value string `yaml:"value" template:"dimensions" doc:"its value; ${dimension}, ${uri} and ${query} in a route's request and response"`
 }
 
-// Mirror copies requests to another pool. Requests whose body is not in memory (over 64 KiB or chunked) are not copied.
+// Mirror copies requests to another pool. Requests whose body is not in memory when an endpoint is asked (over
+// 16 KiB, or chunked and still coming) are not copied.
 type Mirror struct {
 	Pool    string  `yaml:"pool" doc:"a pool's name"`
 	Percent Percent `yaml:"percent" default:"0%" doc:"share of requests copied"`

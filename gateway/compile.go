@@ -263,7 +263,7 @@ func (p *compiler) rule(c *config.Route) (route.Rule, error) {
 			x := h.(*Exchange)
 			ok, err := prog.Bool(x)
 			if err != nil {
-				x.gw.exprErrors.Add(1)
+				x.gw.exprErrors.Inc()
 			}
 			return ok && err == nil // a condition that cannot be evaluated does not hold
 		}

@@ -19,7 +19,8 @@
 // # Carriers
 //
 // The pipeline speaks to a client through the carrier interface. HTTP/1 is the one carrier there is; the files edge_h1,
-// forward_h1, stream_h1 and tunnel are its, and no other file names a protocol. A connection is one goroutine that reads a
+// target_h1, head_h1, forward_h1, upload_h1, stream_h1 and tunnel are its; no other file reads or writes a client's
+// bytes. A connection is one goroutine that reads a
 // head, runs the pipeline, forwards, and streams the answer; it has no buffer while it is idle, and a second goroutine
 // only while a request body streams.
 //

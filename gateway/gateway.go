@@ -34,9 +34,8 @@ type Gateway struct {
 	hasher limiter.Hasher
 
 	refusals   [reasons]*telemetry.Counter
-	exprErrors atomic.Uint64
-	mirrors    atomic.Int64  // under way
-	unmirrored atomic.Uint64 // not copied: too long, or too many under way
+	exprErrors *telemetry.Counter
+	mirrors    atomic.Int64 // under way
 
 	install  sync.Mutex // one Install at a time
 	live     *live
@@ -49,7 +48,7 @@ type Gateway struct {
 
 // New returns a gateway without a configuration; Install gives it one. Run must run until Close.
 func New(o Options) *Gateway {
-	g := &Gateway{hub: o.Hub, log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret), conns: map[*h1conn]struct{}{}, idle: make(chan struct{})}
+	g := &Gateway{hub: o.Hub, exprErrors: o.Hub.ExpressionErrors(), log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret), conns: map[*h1conn]struct{}{}, idle: make(chan struct{})}
 	for r := range g.refusals {
 		if r > 0 {
 			g.refusals[r] = o.Hub.Refusal(Reason(r).String())
@@ -62,6 +61,14 @@ func New(o Options) *Gateway {
 // SetAccessLog changes where requests are logged, and returns the log used so far, which the caller closes.
 func (g *Gateway) SetAccessLog(l *telemetry.AccessLog) (old *telemetry.AccessLog) {
 	return g.access.Swap(l)
+}
+
+// AccessLogDropped returns how many lines the access log in use has lost.
+func (g *Gateway) AccessLogDropped() uint64 {
+	if l := g.access.Load(); l != nil {
+		return l.Dropped()
+	}
+	return 0
 }
 
 // Snapshot returns what is in force.

@@ -106,7 +106,7 @@ func (d *dimension) value(x *Exchange) (string, bool) {
 	case fromExpr:
 		s, err := d.prog.String(x)
 		if err != nil {
-			x.gw.exprErrors.Add(1)
+			x.gw.exprErrors.Inc()
 		}
 		v = s
 	}

@@ -24,7 +24,7 @@ func (g *Gateway) mirror(x *Exchange) {
 		if ok {
 			g.mirrors.Add(-1)
 		}
-		g.unmirrored.Add(1)
+		g.hub.MirrorsDropped().Inc()
 		return
 	}
 	head := x.car.Method() == "HEAD"

@@ -110,7 +110,7 @@ func (p *policy) key(x *Exchange) (limiter.Key, bool) {
 	if p.when != nil {
 		ok, err := p.when.Bool(x)
 		if err != nil {
-			x.gw.exprErrors.Add(1)
+			x.gw.exprErrors.Inc()
 		} else if !ok {
 			return limiter.Key{}, false
 		}

@@ -131,7 +131,7 @@ func retryAfter(v *Verdict) int64 {
 		}
 		s := ceilDiv(v.Decision.Retry, time.Second)
 		return max(1, s+rand.Int64N(1+s/10+1))
-	case QueueFull, QueueTimeout, BreakerOpen, NoEndpoint, Draining:
+	case QueueFull, QueueTimeout, BreakerOpen, NoEndpoint:
 		return 1 + rand.Int64N(3)
 	}
 	return 0

@@ -16,12 +16,10 @@ const (
 	BreakerOpen
 	NoEndpoint
 	NoRoute
-	Draining
 	BadRequest
 	TooLarge
 	UpstreamError
 	UpstreamTimeout
-	Unauthenticated
 	RequestTimeout
 	ClientGone
 	Internal
@@ -41,12 +39,10 @@ var reasonTable = [reasons]reasonInfo{
 	BreakerOpen:     {"breaker_open", "The upstream is failing and is given a rest", 503},
 	NoEndpoint:      {"no_endpoint", "No endpoint is available", 503},
 	NoRoute:         {"no_route", "No route matches", 404},
-	Draining:        {"draining", "The gateway is shutting down", 503},
 	BadRequest:      {"bad_request", "Bad request", 400},
 	TooLarge:        {"too_large", "Too large", 413},
 	UpstreamError:   {"upstream_error", "The upstream failed", 502},
 	UpstreamTimeout: {"upstream_timeout", "The upstream took too long", 504},
-	Unauthenticated: {"unauthenticated", "Authentication required", 401},
 	RequestTimeout:  {"request_timeout", "The request took too long to arrive", 408},
 	ClientGone:      {"client_gone", "The client went away", 499},
 	Internal:        {"internal", "Internal error", 500},

@@ -20,12 +20,14 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	httpRequests = desc("http_requests_total", "Requests finished, by the class of the status answered; none: the client left first.", "route", "method", "code")
-	httpDuration = desc("http_request_duration_seconds", "Time from a request's header to the last byte of its response.", "route")
-	httpIn       = desc("http_request_bytes_total", "Bytes of request bodies received.", "route")
-	httpOut      = desc("http_response_bytes_total", "Bytes of response bodies sent.", "route")
-	refusals     = desc("refusals_total", "Requests that the gateway refused itself.", "reason")
-	panics       = desc("panics_total", "Requests that ended in a panic.")
+	httpRequests   = desc("http_requests_total", "Requests finished, by the class of the status answered; none: the client left first.", "route", "method", "code")
+	httpDuration   = desc("http_request_duration_seconds", "Time from a request's header to the last byte of its response.", "route")
+	httpIn         = desc("http_request_bytes_total", "Bytes of request bodies received.", "route")
+	httpOut        = desc("http_response_bytes_total", "Bytes of response bodies sent.", "route")
+	refusals       = desc("refusals_total", "Requests that the gateway refused itself.", "reason")
+	panics         = desc("panics_total", "Requests that ended in a panic.")
+	exprErrors     = desc("expression_errors_total", "CEL expressions that could not be evaluated for a request.")
+	mirrorsDropped = desc("mirrors_dropped_total", "Copies of requests that were not sent to a mirror: too long, or too many under way.")
 
 	upstreamRequests = desc("upstream_requests_total", "Attempts at an endpoint, by the class of the status it answered; none: no answer.", "pool", "endpoint", "code")
 	upstreamDuration = desc("upstream_duration_seconds", "Time from an attempt's start to its response's header, or to its failure.", "pool")
@@ -90,6 +92,8 @@ func (s sink) routes(h *Hub) {
 		s.counter(refusals, n.Value(), reason)
 	}
 	s.counter(panics, h.panics.Value())
+	s.counter(exprErrors, h.exprs.Value())
+	s.counter(mirrorsDropped, h.unsent.Value())
 }
 
 func (s sink) pools(h *Hub) {

@@ -17,6 +17,8 @@ type Hub struct {
 	policies table[policyKey, PolicyCell]
 	refusals table[string, Counter]
 	panics   Counter
+	exprs    Counter
+	unsent   Counter
 	sources  atomic.Pointer[Sources]
 	registry *prometheus.Registry
 }
@@ -67,6 +69,12 @@ func (h *Hub) Refusal(reason string) *Counter { return h.refusals.get(reason, ni
 
 // Panics returns the counter of requests that ended in a panic.
 func (h *Hub) Panics() *Counter { return &h.panics }
+
+// ExpressionErrors counts CEL expressions that could not be evaluated for a request.
+func (h *Hub) ExpressionErrors() *Counter { return &h.exprs }
+
+// MirrorsDropped counts copies of requests that were not sent: too long, or too many under way.
+func (h *Hub) MirrorsDropped() *Counter { return &h.unsent }
 
 // RetainRoutes drops the cells of routes that are not named. A request still in progress may go on writing to a dropped
 // cell; what it writes is not shown.

@@ -343,15 +343,19 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
+// patience is how long to wait for what should take d: longer for a binary with the race detector, which is several times
+// slower.
+func patience(d time.Duration) time.Duration {
+	if raced {
+		return 4 * d
+	}
+	return d
+}
+
 // eventually polls until ok holds, or fails the test after d.
-//
-// The race detector makes everything several times slower, so d is longer then.
 func eventually(t testing.TB, d time.Duration, what string, ok func() bool) {
 	t.Helper()
-	if raced {
-		d *= 4
-	}
-	for end := time.Now().Add(d); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience(d)); ; time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}

@@ -37,7 +37,7 @@ routes: [{name: all, pool: up}]
 			c := dial(t, w.addr("web"))
 			c.send(first)
 			wg.Go(func() {
-				if took, ok := untilCut(c.c, cutWithin, drip); !ok {
+				if took, ok := untilCut(c.c, patience(cutWithin), drip); !ok {
 					t.Errorf("%s: still open after %v", kind, took)
 				}
 			})

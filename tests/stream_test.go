@@ -102,7 +102,7 @@ routes: [{name: all, pool: up, timeout: 60s}]
 					t.Errorf("%d, %q, %v; want %q", resp.StatusCode, got, err, want)
 				}
 			})
-			t.Logf("resident memory grew by %d MiB", grew>>20)
+			t.Logf("resident memory grew by %d KiB to %d KiB", grew>>10, w.rss()>>10)
 			if grew > 64<<20 && !raced {
 				t.Errorf("resident memory grew by %d MiB, want less than 64", grew>>20)
 			}

@@ -181,11 +181,11 @@ func (a *app) apply(conf *config.Config) (err error) {
 		a.log.Error("BUG: log level", "error", err)
 	}
 	a.conf.Store(conf)
+	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
 	a.gw.Install(snap)
 	a.useAccessLog(log)
 	a.useSockets(conf, added)
 	a.useAdmin(conf, adminChange)
-	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
 	return nil
 }
 

@@ -63,7 +63,7 @@ func (a *app) useSockets(conf *config.Config, added map[string]*socket) {
 			a.sockets[l.Address] = s
 		}
 		s.name.Store(&l.Name)
-		s.mux.Reconfigure(a.muxOptions(conf, l))
+		s.mux.Reconfigure(a.muxOptions(conf, l, added[l.Address] != nil))
 		if added[l.Address] != nil {
 			a.tasks.Go(func() {
 				err := s.mux.Serve(func(c *tls.Conn) { a.gw.ServeConn(c, *s.name.Load()) })
@@ -87,11 +87,10 @@ func (a *app) useSockets(conf *config.Config, added map[string]*socket) {
 	a.serving.Store(&serving)
 }
 
-func (a *app) muxOptions(conf *config.Config, l *config.Listener) tls.MuxOptions {
-	connections := l.Limits.Connections
-	if room := descriptorRoom() / len(conf.Listeners); connections > room {
-		a.log.Info("fewer connections than configured: the limit of open files is too low (ulimit -n)", "listener", l.Name, "configured", connections, "connections", room)
-		connections = room
+func (a *app) muxOptions(conf *config.Config, l *config.Listener, fresh bool) tls.MuxOptions {
+	connections := min(l.Limits.Connections, descriptorRoom()/len(conf.Listeners))
+	if connections < l.Limits.Connections && fresh {
+		a.log.Info("fewer connections than configured: the limit of open files is too low (ulimit -n)", "listener", l.Name, "configured", l.Limits.Connections, "connections", connections)
 	}
 	o := tls.MuxOptions{
 		ProxyProtocol: l.ProxyProtocol, Trusted: trusted(conf), HandshakeTimeout: l.Limits.HeaderTimeout,

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,7 +44,6 @@ type h1conn struct {
 	leaving atomic.Bool // no more requests after this one
 	seen    uint64      // the sweep's own: state at its last look
 	number  uint64
-	pool    *pool // of the last request
 }
 
 // ServeConn serves the requests of one connection and closes it. listener is the name in the configuration.
@@ -57,6 +55,7 @@ func (g *Gateway) ServeConn(nc *tls.Conn, listener string) {
 		if raw, ok := nc.Conn.(syscall.Conn); ok {
 			if rc, err := raw.SyscallConn(); err == nil {
 				c.idler = newIdleRead(rc, c.rd.Room, c.rd.Release)
+				c.idler.pause = 1 // else those that the network poller holds would wait while others keep going first
 			}
 		}
 	}
@@ -91,9 +90,6 @@ func (c *h1conn) await() bool {
 		return false
 	}
 	c.readBy(mono.Now().Add(c.conf.IdleTimeout))
-	if c.number&1 == 0 && c.pool != nil && c.pool.busy() {
-		runtime.Gosched()
-	}
 	n, err := c.firstBytes()
 	if err == nil && n == 0 {
 		err = io.EOF
@@ -229,7 +225,6 @@ func (x *h1) run() bool {
 		return x.end()
 	}
 	c.gw.serve(&x.Exchange)
-	c.pool = x.pool
 	return x.end()
 }
 

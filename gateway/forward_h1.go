@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"runtime"
 
 	"weir/balancer"
 	"weir/internal/http1"
@@ -172,9 +171,6 @@ func (x *h1) exchange(u *upconn) Result {
 	} else {
 		u.readBy(x.answerDue(x.begun, x.due))
 	}
-	if x.pool.busy() {
-		runtime.Gosched()
-	}
 	r := x.readAnswer(u)
 	if r.Fault != NoFault && x.up != nil {
 		if v := x.stopUpload(); v.Reason != Pass {
@@ -205,7 +201,10 @@ func (x *h1) answerDue(sent, due mono.Time) mono.Time {
 func (x *h1) readAnswer(u *upconn) Result {
 	for range maxInterim {
 		x.conn.waitFor(u)
-		err := u.rd.ReadResponse(&x.resp, upstreamLimits)
+		err := u.firstBytes()
+		if err == nil {
+			err = u.rd.ReadResponse(&x.resp, upstreamLimits)
+		}
 		if !x.conn.waited() {
 			return Result{Fault: FaultClient, Sent: true, Error: "the client went away"}
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,15 +100,6 @@ func (p *pool) detach(u *upstream) {
 	p.gw.hub.RetainEndpoints(p.name, left)
 	u.close()
 }
-
-// busy reports whether so many requests are in progress that there is always another to be served. To let the others go
-// first before a read that would most likely find nothing yet then saves that read, and often the wait for readiness: what
-// a busy peer sends is there by the time it is one's turn again. It is worth about a tenth of the CPU per request. A
-// connection yields before its own next request only every other time: else those that the network poller holds would
-// wait for as long as there is somebody to go first.
-func (p *pool) busy() bool { return p.gate.InUse() >= manyInUse }
-
-var manyInUse = 4 * runtime.GOMAXPROCS(0)
 
 // start begins probing and resolving.
 func (p *pool) start() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	cryptotls "crypto/tls"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -67,6 +68,7 @@ type upconn struct {
 	rd       http1.Reader
 	up       *upstream
 	raw      syscall.RawConn
+	idler    *idleRead // cleartext: waits for an answer without a buffer
 	identity string
 	idleAt   mono.Time
 	used     int // exchanges before this one
@@ -129,7 +131,23 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 		c.Conn, c.secure = t, true
 	}
 	c.rd = http1.NewReader(&c.wire)
+	if d.tls == nil {
+		c.idler = newIdleRead(raw, c.rd.Room, c.rd.Release)
+	}
 	return c, nil
+}
+
+// firstBytes waits for an answer's first bytes, where that can be done without a buffer.
+func (c *upconn) firstBytes() error {
+	if c.idler == nil || c.rd.Buffered() > 0 {
+		return nil
+	}
+	n, err := c.idler.read(&c.wire)
+	c.rd.Grew(n)
+	if n == 0 && err == nil {
+		return io.EOF
+	}
+	return err
 }
 
 // put keeps c for another exchange. Its reader must be at the end of a message with nothing behind it.

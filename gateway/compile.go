@@ -106,6 +106,9 @@ func (p *compiler) dimensions() error {
 		if err != nil {
 			return fmt.Errorf("dimension %s: %w", p.conf.Dimensions[i].Name, err)
 		}
+		if d.from == fromHeader && d.arg != "cookie" {
+			p.snap.single = append(p.snap.single, d.arg)
+		}
 		p.snap.dims = append(p.snap.dims, d)
 	}
 	for i, n := range names {
@@ -227,6 +230,9 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 	}
 	if len(e.policies) > limiter.MaxChain {
 		return nil, rule, fmt.Errorf("%d policies apply, at most %d can", len(e.policies), limiter.MaxChain)
+	}
+	for i, name := range ours {
+		e.unwanted[i] = e.request.drops([]byte(name))
 	}
 	for _, h := range e.request.add {
 		p.snap.spoofable = append(p.snap.spoofable, strings.ToLower(h.name))

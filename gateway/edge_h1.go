@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"errors"
-	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -24,7 +23,8 @@ const (
 	phaseActive               // a request is being served
 	phaseWaiting              // for an upstream, with nothing to be read from the client
 	phaseEnded                // somebody outside has ended it
-	phaseBits    = 2
+	phaseHead                 // a request's header is on its way
+	phaseBits    = 3
 )
 
 // h1conn is one HTTP/1 connection of a client. One goroutine serves it; the atomics are for sweep and drain.
@@ -67,37 +67,60 @@ func (g *Gateway) ServeConn(nc *tls.Conn, listener string) {
 	c.Close() //nolint:errcheck // it is of no more use
 }
 
-// await waits for the first bytes of the next request, without a buffer.
+// await waits for the first bytes of the next request, without a buffer, and takes the configuration then in force.
 func (c *h1conn) await() bool {
+	if !c.configure() {
+		return false
+	}
+	if b := c.rd.Bytes(); len(b) == 2 && b[0] == '\r' && b[1] == '\n' && c.number > 0 {
+		c.rd.Discard(2) // an empty line behind a request is not the start of another (RFC 9112, section 2.2)
+	}
+	c.number++
+	if c.rd.Buffered() > 0 {
+		c.state.Store(c.number<<phaseBits | uint64(phaseHead))
+		return true
+	}
+	idle := c.number << phaseBits
+	c.state.Store(idle)
+	wait := c.conf.IdleTimeout
+	if c.closing() {
+		wait = min(wait, lastRequest(c.number))
+	}
+	c.readBy(mono.Now().Add(wait))
+	c.between = !c.closing()
+	n, err := c.firstBytes()
+	c.between = false
+	if err == errRoused { // a request that is already here is served
+		c.readBy(mono.Now().Add(lastRequest(c.number)))
+		n, err = c.firstBytes()
+	}
+	c.state.Store(c.number<<phaseBits | uint64(phaseHead))
+	return err == nil && n > 0 && c.configure()
+}
+
+// lastRequest is how long a connection that is to close may still bring a request: one that has been served hardly any, as
+// it is only asked for what has come already; a new one, which some client has just been given, a little.
+func lastRequest(number uint64) time.Duration {
+	if number > 1 {
+		return time.Millisecond
+	}
+	return drainHead
+}
+
+// drainHead is how long a request may take to arrive when the gateway is draining.
+const drainHead = time.Second
+
+// configure takes over the snapshot in force. A listener that is gone keeps its last limits while it drains.
+func (c *h1conn) configure() bool {
 	c.snap = c.gw.snap.Load()
 	if l := c.snap.listeners[c.listener]; l != nil {
-		c.conf = l // a listener that is gone keeps its last limits while it drains
+		c.conf = l
 	}
 	if c.conf == nil {
 		return false
 	}
 	c.least = c.conf.MinRate * int64(rateGrace/time.Second)
-	if c.rd.Buffered() > 0 {
-		return true
-	}
-	if c.closing() && c.number > 0 {
-		return false
-	}
-	c.number++
-	idle := c.number << phaseBits
-	c.state.Store(idle)
-	if c.closing() && c.number > 1 { // drain may have looked just before
-		return false
-	}
-	c.readBy(mono.Now().Add(c.conf.IdleTimeout))
-	n, err := c.firstBytes()
-	if err == nil && n == 0 {
-		err = io.EOF
-	}
-	if !c.state.CompareAndSwap(idle, idle|uint64(phaseActive)) && err != nil {
-		return c.lastChance()
-	}
-	return err == nil
+	return true
 }
 
 func (c *h1conn) firstBytes() (int, error) {
@@ -106,6 +129,7 @@ func (c *h1conn) firstBytes() (int, error) {
 		c.rd.Grew(n)
 		return n, err
 	}
+	c.rd.Release()
 	var first [1]byte
 	n, err := c.Read(first[:])
 	if n > 0 {
@@ -113,15 +137,6 @@ func (c *h1conn) firstBytes() (int, error) {
 		c.rd.Grew(1)
 	}
 	return n, err
-}
-
-// lastChance looks once more for a request on an idle connection that drain has ended: one that is already here is served.
-func (c *h1conn) lastChance() bool {
-	c.aborted.Store(false)
-	c.rarmed = 0
-	c.readBy(mono.Now().Add(time.Millisecond))
-	n, err := c.firstBytes()
-	return n > 0 && err == nil
 }
 
 func (c *h1conn) closing() bool { return c.leaving.Load() || c.gw.draining.Load() }
@@ -160,18 +175,20 @@ func (c *h1conn) endIfGone() {
 		})
 		gone = gone || err != nil
 	} else {
-		gone = peek(raw)
+		gone = newPeeker(raw).gone()
 	}
 	if gone && c.state.CompareAndSwap(c.seen, c.seen|uint64(phaseEnded)) {
 		c.up.Load().abort()
 	}
 }
 
-// endIfIdle wakes c if it waits for a request, so that it closes.
-func (c *h1conn) endIfIdle() {
-	s := c.state.Load()
-	if phase(s&(1<<phaseBits-1)) == phaseIdle && c.state.CompareAndSwap(s, s|uint64(phaseEnded)) {
-		c.abort()
+// endSoon ends c if it waits for a request, and bounds the wait for the rest of a request's header.
+func (c *h1conn) endSoon() {
+	switch s := c.state.Load(); phase(s & (1<<phaseBits - 1)) {
+	case phaseIdle:
+		c.rouse()
+	case phaseHead:
+		c.hastenRead(mono.Now().Add(drainHead))
 	}
 }
 
@@ -200,7 +217,9 @@ func (c *h1conn) serveOne() bool {
 func (x *h1) run() bool {
 	c := x.conn
 	x.snap, x.start = c.snap, mono.Now()
-	c.readBy(x.start.Add(c.conf.HeaderTimeout))
+	if c.readBy(x.start.Add(c.conf.HeaderTimeout)); c.closing() {
+		c.readBy(x.start.Add(min(c.conf.HeaderTimeout, drainHead)))
+	}
 	reads := c.reads
 	if err := c.rd.ReadRequest(&x.req, c.conf.Limits); err != nil {
 		return x.badHead(err)
@@ -209,7 +228,8 @@ func (x *h1) run() bool {
 		x.start = mono.Now()
 	}
 	c.readBy(0)
-	x.persist = (x.req.Minor == 1 && !x.req.Close || x.req.Minor == 0 && x.req.KeepAlive) && !c.closing()
+	c.state.Store(c.number<<phaseBits | uint64(phaseActive))
+	x.persist = !x.req.Close && (x.req.Minor == 1 || x.req.KeepAlive) && !c.closing()
 	x.body.Request(&x.req, &c.rd, c.conf.Limits)
 	x.addresses()
 	x.identify()
@@ -352,7 +372,7 @@ func (c *h1conn) slack(n int64) time.Duration {
 func (c *h1conn) writeGrace() time.Duration {
 	switch {
 	case c.conf.MinRate <= 0:
-		return uploadStall
+		return clientStall
 	case c.secure: // a write that was interrupted cannot go on, so it gets time for a whole buffer
 		return c.slack(2 * http1.LargeBuffer)
 	}

@@ -91,6 +91,8 @@ type carrier interface {
 	Attempt(x *Exchange, e *balancer.Endpoint) Result
 	// Discard drops the response that the last Attempt brought.
 	Discard()
+	// Abort ends what the last Attempt holds, and the client's connection.
+	Abort()
 	// Deliver sends the response that the last Attempt brought, to its end.
 	Deliver(x *Exchange)
 	// Answer sends a reply of the gateway's own. It leaves the connection in sync, or closes it.

@@ -111,7 +111,7 @@ func (x *h1) clientFault(err error) Verdict {
 }
 
 // Replayable reports whether the body is whole in memory, or was not touched yet.
-func (x *h1) Replayable() bool { return x.stored || x.up == nil && !x.sent }
+func (x *h1) Replayable() bool { return x.stored || !x.touched }
 
 // Copy appends the request with its body, if that is whole in memory.
 func (x *h1) Copy(dst []byte) ([]byte, bool) {
@@ -154,12 +154,12 @@ func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
 
 // exchange sends the request over u and reads the head of the answer.
 func (x *h1) exchange(u *upconn) Result {
-	u.reads = 0
+	u.reads, x.spoiled = 0, false
 	x.out = x.appendRequest(x.out[:0])
 	if x.stored {
 		x.out = x.appendStored(x.out)
 	}
-	u.writeBy(x.begun.Add(uploadStall))
+	u.writeBy(x.begun.Add(x.conf.stall()))
 	if _, err := u.Write(x.out); err != nil {
 		return Result{Fault: FaultReset, Sent: true, Error: err.Error()}
 	}
@@ -172,7 +172,10 @@ func (x *h1) exchange(u *upconn) Result {
 		u.readBy(x.answerDue(x.begun, x.due))
 	}
 	r := x.readAnswer(u)
-	if r.Fault != NoFault && x.up != nil {
+	switch {
+	case r.Fault == NoFault && x.up != nil:
+		x.up.answered()
+	case r.Fault != NoFault:
 		if v := x.stopUpload(); v.Reason != Pass {
 			r.Fault, r.Client = FaultClient, v
 		}
@@ -257,10 +260,8 @@ func (x *h1) answerFault(u *upconn, err error) Result {
 
 // Discard drops an answer that will not be delivered.
 func (x *h1) Discard() {
-	if x.up != nil {
-		x.stopUpload()
-	}
-	if x.answer.Here() && x.reusable() {
+	x.stopUpload()
+	if x.answer.Here() && !x.answer.Chunked() && x.reusable() {
 		x.u.rd.Discard(int(x.answer.Left()))
 		x.keepUpstream()
 		return
@@ -268,9 +269,27 @@ func (x *h1) Discard() {
 	x.dropUpstream()
 }
 
+// Abort ends what the attempt holds, and the client's connection with it.
+func (x *h1) Abort() {
+	x.persist, x.linger = false, false
+	x.stopUpload()
+	x.dropUpstream()
+}
+
 // reusable reports whether the attempt's connection can carry another exchange once its answer was read.
 func (x *h1) reusable() bool {
-	return !x.resp.Close && (x.resp.Minor == 1 || x.resp.KeepAlive) && !x.answer.UntilClose() && x.up == nil
+	return !x.resp.Close && (x.resp.Minor == 1 || x.resp.KeepAlive) && !x.answer.UntilClose() && !x.spoiled
+}
+
+// finishUpstream gives up the attempt's connection after its answer was read to the end. An upload that still runs is of no
+// more use.
+func (x *h1) finishUpstream() {
+	x.stopUpload()
+	if x.reusable() {
+		x.keepUpstream()
+	} else {
+		x.dropUpstream()
+	}
 }
 
 // keepUpstream returns the connection to its pool, unless bytes came that nobody asked for.
@@ -281,7 +300,7 @@ func (x *h1) keepUpstream() {
 		u.up.drop(u)
 		return
 	}
-	u.up.put(u, x.headAt)
+	u.up.put(u, mono.Now())
 }
 
 func (x *h1) dropUpstream() {

@@ -41,9 +41,10 @@ type Gateway struct {
 	live     *live
 	draining atomic.Bool
 
-	mu    sync.Mutex
-	conns map[*h1conn]struct{}
-	idle  chan struct{} // closed when draining and no connection is left
+	mu      sync.Mutex
+	conns   map[*h1conn]struct{}
+	tunnels int           // of them
+	idle    chan struct{} // closed when draining and no connection but tunnels is left
 }
 
 // New returns a gateway without a configuration; Install gives it one. Run must run until Close.
@@ -109,7 +110,8 @@ func (g *Gateway) sweep() {
 }
 
 // Drain stops keep-alive: idle connections are closed, requests in flight are answered with Connection: close. It returns
-// when no connection is left or ctx ends, then whatever is left is cut.
+// when no connection is left but tunnels, which have no end of their own, or when ctx ends; whatever is left then is cut.
+// left is how many requests that cost.
 func (g *Gateway) Drain(ctx context.Context) (left int) {
 	g.draining.Store(true)
 	g.mu.Lock()
@@ -117,10 +119,10 @@ func (g *Gateway) Drain(ctx context.Context) (left int) {
 	for c := range g.conns {
 		conns = append(conns, c)
 	}
-	none := len(g.conns) == 0
+	none := len(g.conns) == g.tunnels
 	g.mu.Unlock()
 	for _, c := range conns {
-		c.endIfIdle()
+		c.endSoon()
 	}
 	if !none {
 		select {
@@ -133,7 +135,7 @@ func (g *Gateway) Drain(ctx context.Context) (left int) {
 	for c := range g.conns {
 		c.nc.Raw.Close() //nolint:errcheck // nothing to be done about it
 	}
-	return len(g.conns)
+	return len(g.conns) - g.tunnels
 }
 
 // DrainListener ends the idle connections of one listener and lets the others finish, when it goes away by a reload.
@@ -148,7 +150,7 @@ func (g *Gateway) DrainListener(name string) {
 	g.mu.Unlock()
 	for _, c := range conns {
 		c.leaving.Store(true)
-		c.endIfIdle()
+		c.endSoon()
 	}
 }
 
@@ -164,14 +166,27 @@ func (g *Gateway) enroll(c *h1conn) {
 func (g *Gateway) leave(c *h1conn) {
 	g.mu.Lock()
 	delete(g.conns, c)
-	if len(g.conns) == 0 && g.draining.Load() {
-		select {
-		case <-g.idle:
-		default:
-			close(g.idle)
-		}
-	}
+	g.drainedLocked()
 	g.mu.Unlock()
+}
+
+// countTunnel says that a connection has become a tunnel, or ends being one.
+func (g *Gateway) countTunnel(n int) {
+	g.mu.Lock()
+	g.tunnels += n
+	g.drainedLocked()
+	g.mu.Unlock()
+}
+
+func (g *Gateway) drainedLocked() {
+	if len(g.conns) > g.tunnels || !g.draining.Load() {
+		return
+	}
+	select {
+	case <-g.idle:
+	default:
+		close(g.idle)
+	}
 }
 
 // view returns b as a string without copying. It is valid as long as b is not changed.

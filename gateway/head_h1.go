@@ -28,6 +28,8 @@ type h1 struct {
 	linger  bool   // it cannot, and the client may still be sending
 	expect  bool   // the client waits for 100 Continue
 	upgrade bool   // the client asks for a tunnel
+	touched bool   // a part of the body was sent and is not in memory any more
+	spoiled bool   // the attempt's connection cannot carry another exchange
 	stored  bool   // the whole body is in memory: behind the head, or, if it came chunked, in early
 	early   []byte // what was decoded of a chunked body before an endpoint was asked
 
@@ -46,7 +48,10 @@ func (x *h1) release() {
 	x.resp.Reset()
 	x.host, x.authority, x.path, x.query, x.query1 = "", "", "", "", nil
 	x.scratch = x.scratch[:0]
-	x.persist, x.linger, x.expect, x.upgrade, x.stored, x.hasQuery = false, false, false, false, false, false
+	x.persist, x.linger, x.expect, x.upgrade, x.hasQuery = false, false, false, false, false
+	x.stored, x.touched, x.spoiled = false, false, false
+	x.body.Release()
+	x.answer.Release()
 	x.early = x.early[:0]
 	x.u, x.up = nil, nil
 	if cap(x.out) > 2*http1.LargeBuffer {
@@ -182,10 +187,27 @@ func (x *h1) forwards(i int) bool {
 			return false
 		}
 	}
-	if f.Underscore && x.spoofs(x.req.Name(i)) {
+	if f.Underscore && x.spoofs(x.req.Name(i)) || x.repeats(i) {
 		return false
 	}
 	return len(x.Exchange.route.request.drop) == 0 || !x.Exchange.route.request.drops(x.req.Name(i))
+}
+
+// repeats reports whether field i is a further one of a name that a dimension is read from. Only the first was counted, and
+// an endpoint that reads the last would serve one client on the account of another.
+func (x *h1) repeats(i int) bool {
+	name := x.req.Name(i)
+	for _, single := range x.snap.single {
+		if len(single) != len(name) || !http1.EqualFold(name, single) {
+			continue
+		}
+		for j := range i {
+			if len(x.req.Name(j)) == len(name) && http1.EqualFold(x.req.Name(j), single) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // spoofs reports whether an upstream that reads _ as - would take name for a field that we vouch for.
@@ -213,36 +235,48 @@ func (x *h1) spoofs(name []byte) bool {
 	return false
 }
 
-// appendOurs appends what the gateway vouches for.
+// ours are the fields that the gateway vouches for, in the order of entry.unwanted.
+var ours = [...]string{"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "traceparent"}
+
+// appendOurs appends what the gateway vouches for, but for what the route sets or removes itself.
 func (x *h1) appendOurs(b []byte) []byte {
-	b = append(b, "X-Forwarded-For: "...)
-	if x.trusted {
-		for i := range x.req.Fields {
-			if f := &x.req.Fields[i]; f.Known == http1.XForwardedFor && !f.Hop && len(x.req.Value(i)) > 0 {
-				b = append(b, x.req.Value(i)...)
-				b = append(b, ", "...)
+	unwanted := &x.Exchange.route.unwanted
+	if !unwanted[0] {
+		b = append(b, "X-Forwarded-For: "...)
+		if x.trusted {
+			for i := range x.req.Fields {
+				if x.req.Fields[i].Known == http1.XForwardedFor && len(x.req.Value(i)) > 0 {
+					b = append(b, x.req.Value(i)...)
+					b = append(b, ", "...)
+				}
 			}
 		}
+		b = x.conn.nc.Remote.Addr().Unmap().AppendTo(b)
+		b = append(b, "\r\n"...)
 	}
-	b = x.conn.nc.Remote.Addr().Unmap().AppendTo(b)
-	b = append(b, "\r\n"...)
-	if !x.trusted || x.req.First(http1.XForwardedProto) < 0 {
+	if !unwanted[1] && (!x.trusted || x.req.First(http1.XForwardedProto) < 0) {
 		if x.secure {
 			b = append(b, "X-Forwarded-Proto: https\r\n"...)
 		} else {
 			b = append(b, "X-Forwarded-Proto: http\r\n"...)
 		}
 	}
-	if x.authority != "" && (!x.trusted || x.req.First(http1.XForwardedHost) < 0) {
+	if !unwanted[2] && x.authority != "" && (!x.trusted || x.req.First(http1.XForwardedHost) < 0) {
 		b = append(b, "X-Forwarded-Host: "...)
 		b = append(b, x.authority...)
 		b = append(b, "\r\n"...)
 	}
-	b = append(b, "X-Request-Id: "...)
-	b = append(b, x.requestID[:x.idLen]...)
-	b = append(b, "\r\ntraceparent: "...)
-	b = x.appendTrace(b)
-	return append(b, "\r\n"...)
+	if !unwanted[3] {
+		b = append(b, "X-Request-Id: "...)
+		b = append(b, x.requestID[:x.idLen]...)
+		b = append(b, "\r\n"...)
+	}
+	if !unwanted[4] {
+		b = append(b, "traceparent: "...)
+		b = x.appendTrace(b)
+		b = append(b, "\r\n"...)
+	}
+	return b
 }
 
 // appendFraming appends how the body is delimited, and what is asked of the connection.

@@ -24,6 +24,8 @@ type live struct {
 	resolve func(ctx context.Context, host string) ([]string, error)
 
 	background sync.WaitGroup
+	shadows    map[*upconn]struct{} // copies of requests under way
+	closing    bool
 
 	mu       sync.Mutex
 	pools    map[string]*pool            // by identity
@@ -52,7 +54,7 @@ func newLive(g *Gateway, resolve func(context.Context, string) ([]string, error)
 	if resolve == nil {
 		resolve = net.DefaultResolver.LookupHost
 	}
-	return &live{gw: g, resolve: resolve, pools: map[string]*pool{}, limiters: map[string]*limiter.Limiter{}}
+	return &live{gw: g, resolve: resolve, pools: map[string]*pool{}, limiters: map[string]*limiter.Limiter{}, shadows: map[*upconn]struct{}{}}
 }
 
 // hooks connect a balancer to the world.
@@ -146,6 +148,10 @@ func (l *live) close() {
 	l.mu.Lock()
 	pools := l.pools
 	l.pools = map[string]*pool{}
+	l.closing = true
+	for u := range l.shadows {
+		u.abort()
+	}
 	l.mu.Unlock()
 	for _, p := range pools {
 		p.retire()

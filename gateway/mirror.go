@@ -32,6 +32,7 @@ func (g *Gateway) mirror(x *Exchange) {
 	timeout := e.mirror.header
 	g.live.background.Go(func() {
 		defer g.mirrors.Add(-1)
+		defer g.shield("mirror", func() {})
 		p.shadow(request, head, timeout)
 	})
 }
@@ -51,8 +52,13 @@ func (p *pool) shadow(request []byte, toHead bool, timeout time.Duration) {
 		return
 	}
 	if timeout <= 0 {
-		timeout = uploadStall
+		timeout = longStall
 	}
+	if !p.gw.live.track(u) {
+		up.drop(u)
+		return
+	}
+	defer p.gw.live.untrack(u)
 	u.readBy(now.Add(timeout))
 	u.writeBy(now.Add(timeout))
 	var head http1.Head
@@ -81,4 +87,21 @@ func (p *pool) shadow(request []byte, toHead bool, timeout time.Duration) {
 		return
 	}
 	up.drop(u)
+}
+
+// track lists a copy under way, so that it can be ended. It reports false if the gateway is closing.
+func (l *live) track(u *upconn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing {
+		return false
+	}
+	l.shadows[u] = struct{}{}
+	return true
+}
+
+func (l *live) untrack(u *upconn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.shadows, u)
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
@@ -42,8 +43,20 @@ func (g *Gateway) guard(x *Exchange) {
 		x.car.Answer(x, &x.reply)
 	} else {
 		x.responseFailed = "panic"
+		x.car.Abort()
 	}
 	g.settle(x)
+}
+
+var errPanic = errors.New("panic")
+
+// shield keeps a panic in a goroutine beside a request from ending the process; then does what must be done about it.
+func (g *Gateway) shield(what string, then func()) {
+	if p := recover(); p != nil {
+		g.hub.Panics().Inc()
+		g.log.Error("panic beside a request", "in", what, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		then()
+	}
 }
 
 // admit decides whether the request may go to an upstream: route, dimensions, limits. A seat is taken with the first
@@ -130,11 +143,11 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 	}
 	if x.tries > 0 {
 		x.begun = mono.Now()
-	}
-	var miss balancer.Miss
-	x.lease, miss = x.pool.balancer.Lease(x.hint, &x.tried, x.begun)
-	if miss != balancer.OK {
-		return g.fail(x, missVerdict(miss))
+	} else {
+		var miss balancer.Miss
+		if x.lease, miss = x.pool.balancer.Lease(x.hint, &x.tried, x.begun); miss != balancer.OK {
+			return g.fail(x, missVerdict(miss))
+		}
 	}
 	e := x.lease.Endpoint()
 	x.tried.Add(e)
@@ -147,11 +160,7 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 	x.headAt = mono.Now()
 	x.lease.Report(r.outcome(), x.headAt.Sub(x.begun), x.headAt)
 	x.cell.Observe(r.Status, x.headAt.Sub(x.begun))
-	if wait, ok := g.retry(x, r); ok {
-		if r.Fault == NoFault {
-			x.car.Discard()
-		}
-		x.lease.Done(x.headAt)
+	if wait, ok := g.retry(x, r); ok && g.again(x) {
 		x.conf.retries.Inc()
 		if wait > 0 {
 			time.Sleep(wait)
@@ -164,6 +173,24 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 	}
 	x.car.Deliver(x)
 	return false
+}
+
+// again leases the endpoint of the next attempt. Only when there is one is what this attempt brought given up: an answer,
+// even an error, is better than none.
+func (g *Gateway) again(x *Exchange) bool {
+	if x.result.Fault != NoFault {
+		x.lease.Done(x.headAt)
+	}
+	next, miss := x.pool.balancer.Lease(x.hint, &x.tried, x.headAt)
+	if miss != balancer.OK {
+		return false
+	}
+	if x.result.Fault == NoFault {
+		x.car.Discard()
+		x.lease.Done(x.headAt)
+	}
+	x.lease = next
+	return true
 }
 
 // enter chooses the pool and takes a seat in it.

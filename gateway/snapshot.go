@@ -27,6 +27,7 @@ type Snapshot struct {
 	listeners map[string]*Listener
 	headers   config.Headers
 	spoofable []string // lower-case header names of ours whose underscore spellings are removed
+	single    []string // lower-case names of header fields that dimensions are read from
 	noRoute   *telemetry.Route
 
 	plan *plan // what Install has to do
@@ -60,6 +61,7 @@ type entry struct {
 	body     int64 // limit; -1: the listener's
 	rewrite  rewrite
 	request  transform
+	unwanted [len(ours)]bool // of what the gateway vouches for: set or removed by request
 	response transform
 	mirror   *poolConf
 	mirrored float64 // share of requests
@@ -135,6 +137,17 @@ type poolConf struct {
 	backoff  time.Duration
 	hashOn   int // dimension, or -1
 	dial     *dialConf
+}
+
+// longStall is how long an endpoint may take nothing, or say nothing, when nothing is configured.
+const longStall = 5 * time.Minute
+
+// stall is how long an endpoint may take nothing of a request.
+func (p *poolConf) stall() time.Duration {
+	if p.idle > 0 {
+		return p.idle
+	}
+	return longStall
 }
 
 type retryOn struct {

@@ -13,9 +13,8 @@ import (
 	"weir/internal/mono"
 )
 
-// uploadStall is how long an endpoint may take none of a request body, and a client none of a response when no minimum
-// rate is set.
-const uploadStall = 60 * time.Second
+// clientStall is how long a client may take none of a response when no minimum rate is set.
+const clientStall = 60 * time.Second
 
 // Deliver sends the answer that the last attempt brought to the client, to its last byte.
 func (x *h1) Deliver(*Exchange) {
@@ -25,13 +24,11 @@ func (x *h1) Deliver(*Exchange) {
 		return
 	}
 	c := x.conn
-	switch {
-	case x.up == nil:
+	if x.up == nil {
 		x.takeStored()
-	case x.up.complete.Load():
-		<-x.up.done
+	} else if x.uploaded() {
 		x.stopUpload()
-	default:
+	} else {
 		x.persist = false // answered before the request was read: its rest would be taken for the next one
 	}
 	chunked := x.chunksAnswer()
@@ -48,10 +45,26 @@ func (x *h1) Deliver(*Exchange) {
 	} else {
 		x.deliverStream(chunked)
 	}
-	if x.up != nil {
-		x.stopUpload()
+}
+
+// uploaded reports whether the request has been sent whole. An upload that has its last piece in hand gets a moment.
+func (x *h1) uploaded() bool {
+	wait := time.Duration(0)
+	if x.up.allRead.Load() {
+		wait = lastPiece
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-x.up.done:
+		return true
+	case <-t.C:
+		return false
 	}
 }
+
+// lastPiece is how long an endpoint that has answered already may take for the last piece of the request.
+const lastPiece = 100 * time.Millisecond
 
 // takeStored takes a body that was sent from the read buffer out of it.
 func (x *h1) takeStored() {
@@ -83,14 +96,6 @@ func (x *h1) deliverWhole() {
 		return
 	}
 	x.bytesOut = n
-}
-
-func (x *h1) finishUpstream() {
-	if x.reusable() {
-		x.keepUpstream()
-	} else if x.up == nil {
-		x.dropUpstream()
-	}
 }
 
 // deliverStream sends an answer piece by piece, each as it comes.
@@ -167,7 +172,8 @@ func (x *h1) clientLost(err error) {
 	x.persist, x.linger = false, false
 	x.verdict = Verdict{Reason: ClientGone}
 	x.responseFailed = "client: " + err.Error()
-	x.abandonUpstream()
+	x.stopUpload()
+	x.dropUpstream()
 }
 
 // cutAnswer ends an answer that the endpoint did not finish. The client must see that: where the framing would not show
@@ -187,13 +193,7 @@ func (x *h1) cutAnswer(err error) {
 		x.conn.nc.Raw.SetLinger(0) //nolint:errcheck // a plain close is what is left then
 		x.conn.nc.Raw.Close()      //nolint:errcheck // past TLS, whose goodbye would look like a clean end
 	}
-	x.abandonUpstream()
-}
-
-func (x *h1) abandonUpstream() {
-	if x.up != nil {
-		x.stopUpload()
-	}
+	x.stopUpload()
 	x.dropUpstream()
 }
 
@@ -212,6 +212,10 @@ func (x *h1) appendResponse(b []byte, chunked bool) []byte {
 		b = append(b, ": "...)
 		b = append(b, x.resp.Value(i)...)
 		b = append(b, '\r', '\n')
+	}
+	if x.resp.First(http1.Date) < 0 { // RFC 9110, section 6.6.1
+		b = append(b, "Date: "...)
+		b = append(appendDate(b), '\r', '\n')
 	}
 	b = x.appendLimits(b)
 	b = r.response.append(b, &x.Exchange)
@@ -262,9 +266,7 @@ func appendStatus[T []byte | string](b []byte, status int, reason T) []byte {
 // Answer sends a reply of the gateway's own. What is unread of the request is dropped if that is little and the client
 // will send it, else the connection ends.
 func (x *h1) Answer(_ *Exchange, r *Reply) {
-	if x.up != nil {
-		x.stopUpload()
-	}
+	x.stopUpload()
 	x.dropUpstream()
 	drain := x.planUnread(r)
 	b := appendStatus(x.out[:0], r.Status, http.StatusText(r.Status))

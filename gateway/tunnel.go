@@ -51,7 +51,9 @@ func (x *h1) tunnel() {
 	for _, nc := range []net.Conn{c.Conn, u.Conn} {
 		nc.SetDeadline(time.Time{}) //nolint:errcheck // the copy reports it
 	}
+	c.gw.countTunnel(1)
 	x.pump(c.Conn, u.Conn, x.idleTunnel)
+	c.gw.countTunnel(-1)
 	u.up.drop(u)
 	x.u = nil
 }
@@ -92,6 +94,7 @@ func (x *h1) pump(client, upstream net.Conn, expired func() bool) {
 		upstream.Close() //nolint:errcheck // as above
 	}
 	copyTo := func(dst, src net.Conn, n *int64) {
+		defer x.gw.shield("tunnel", cut)
 		var err error
 		*n, err = io.Copy(dst, src)
 		if w, ok := dst.(interface{ CloseWrite() error }); err != nil || !ok || w.CloseWrite() != nil {

@@ -15,34 +15,72 @@ import (
 type upload struct {
 	done    chan struct{}
 	verdict Verdict // what the client did wrong; read after done
-	failed  error   // what the endpoint did wrong
+	failed  error   // what the endpoint did wrong, or a panic; read after done
 	buf     []byte
 
-	complete atomic.Bool // all was read from the client, and what is left to write is little
+	allRead atomic.Bool   // from the client; what is left to write is little
+	timing  atomic.Uint32 // who sets the deadline of the answer
 }
+
+// While no answer has come, the end of the upload sets when it must: then, and only then, the request was sent. Once an
+// answer has begun its deadlines are Deliver's.
+const (
+	timingOpen uint32 = iota
+	timingUpload
+	timingAnswer
+)
 
 // lastWords is how long an endpoint that takes no more of a request has to say why.
 const lastWords = 2 * time.Second
 
 func (x *h1) startUpload(u *upconn) {
+	x.touched = true
 	x.up = &upload{done: make(chan struct{}), buf: http1.AcquireBuffer(http1.LargeBuffer)}
 	go x.up.run(x, u)
 }
 
 func (p *upload) run(x *h1, u *upconn) {
 	defer close(p.done)
-	defer func() {
-		http1.ReleaseBuffer(p.buf)
-		if p.failed != nil { // the answer, if the endpoint has sent one, says more; but it must be there
-			u.hastenRead(mono.Now().Add(lastWords))
+	defer http1.ReleaseBuffer(p.buf)
+	defer x.gw.shield("upload", func() { p.failed = errPanic; u.abort() })
+	p.verdict, p.failed = p.copy(x, u)
+	due := mono.Now()
+	switch {
+	case p.verdict.Reason != Pass:
+		u.abort()
+		return
+	case p.failed != nil:
+		due = due.Add(lastWords)
+	default:
+		x.conn.readBy(0)
+		route := mono.Time(0)
+		if t := x.Exchange.route.timeout; t > 0 {
+			route = due.Add(t)
 		}
-	}()
-	c := x.conn
-	if len(x.early) > 0 {
-		if p.failed = p.send(u, x.early, true); p.failed != nil {
+		if due = x.answerDue(due, route); due == 0 {
 			return
 		}
 	}
+	if p.timing.CompareAndSwap(timingOpen, timingUpload) {
+		u.hastenRead(due)
+	}
+}
+
+// answered says that an answer has begun. After it the upload does not touch the answer's deadline.
+func (p *upload) answered() {
+	if p.timing.Swap(timingAnswer) == timingUpload {
+		<-p.done // it may be setting one just now
+	}
+}
+
+// copy passes the body on, to its end.
+func (p *upload) copy(x *h1, u *upconn) (wrong Verdict, failed error) {
+	if len(x.early) > 0 {
+		if err := p.send(x, u, x.early, true); err != nil {
+			return Verdict{}, err
+		}
+	}
+	c := x.conn
 	watch := rateWatch{rate: c.conf.MinRate, idle: c.conf.IdleTimeout}
 	for {
 		piece, err := x.body.NextHere()
@@ -57,44 +95,28 @@ func (p *upload) run(x *h1, u *upconn) {
 			break
 		}
 		if err != nil {
-			p.verdict = x.clientFault(err)
-			u.abort()
-			return
+			return x.clientFault(err), nil
 		}
-		p.complete.Store(x.body.Done())
-		if p.failed = p.send(u, piece, x.body.Chunked()); p.failed != nil {
-			return
+		p.allRead.Store(x.body.Done())
+		if err := p.send(x, u, piece, x.body.Chunked()); err != nil {
+			return Verdict{}, err
 		}
 	}
-	p.complete.Store(true)
+	p.allRead.Store(true)
 	if x.body.Chunked() {
-		if _, p.failed = u.Write(appendLastChunk(p.buf[:0], &x.body.Trailers)); p.failed != nil {
-			return
-		}
+		_, failed = u.Write(appendLastChunk(p.buf[:0], &x.body.Trailers))
 	}
-	c.readBy(0)
-	now, due := mono.Now(), mono.Time(0)
-	if t := x.Exchange.route.timeout; t > 0 {
-		due = now.Add(t)
-	}
-	if due = x.answerDue(now, due); due != 0 {
-		u.hastenRead(due)
-	}
+	return Verdict{}, failed
 }
 
-// send writes a piece of the body. The endpoint must take some of it now and then.
-func (p *upload) send(u *upconn, piece []byte, chunked bool) error {
-	u.writeBy(mono.Now().Add(uploadStall))
+// send writes a piece of the body. The endpoint must take it within the pool's idle time.
+func (p *upload) send(x *h1, u *upconn, piece []byte, chunked bool) error {
+	u.writeBy(mono.Now().Add(x.conf.stall()))
 	if !chunked {
 		_, err := u.Write(piece)
 		return err
 	}
-	b := appendChunk(p.buf[:0], piece)
-	if cap(b) != cap(p.buf) {
-		http1.ReleaseBuffer(p.buf)
-		p.buf = b
-	}
-	_, err := u.Write(b)
+	_, err := u.Write(appendChunk(p.buf[:0], piece))
 	return err
 }
 
@@ -150,25 +172,33 @@ func (r *rateWatch) end(n int64) error {
 	return nil
 }
 
-// stopUpload ends the upload if it still runs, and returns what the client did wrong, if it did.
+// stopUpload ends the upload if it still runs, and returns what the client did wrong, if it did. A connection whose
+// request was not sent to its end is spoiled.
 func (x *h1) stopUpload() Verdict {
 	p := x.up
+	if p == nil {
+		return Verdict{}
+	}
+	cut := false
 	select {
 	case <-p.done:
 	default:
+		cut = true
 		x.conn.abort()
 		if x.u != nil {
 			x.u.Close() //nolint:errcheck // a write to it may be waiting
 		}
 		<-p.done
+		x.conn.aborted.Store(false)
 	}
 	x.up = nil
 	x.bytesIn = x.body.Read()
+	x.spoiled = x.spoiled || cut || p.failed != nil || !x.body.Done()
 	if !x.body.Done() {
 		x.persist, x.linger = false, true
 	}
-	if p.verdict.Reason != Pass && x.conn.aborted.Load() && p.verdict.Reason == ClientGone {
-		return Verdict{} // we ended it ourselves
+	if cut && p.verdict.Reason == ClientGone {
+		return Verdict{} // it was us
 	}
 	return p.verdict
 }

@@ -68,6 +68,7 @@ type upconn struct {
 	rd       http1.Reader
 	up       *upstream
 	raw      syscall.RawConn
+	peeker   *peeker
 	idler    *idleRead // cleartext: waits for an answer without a buffer
 	identity string
 	idleAt   mono.Time
@@ -94,7 +95,7 @@ func (u *upstream) get(now mono.Time, fresh, careful bool) (*upconn, error) {
 		u.idle = u.idle[:n-1]
 		u.mu.Unlock()
 		idle := now.Sub(c.idleAt)
-		if idle > d.idleTimeout || c.identity != d.identity || (careful || idle > peekAfter) && stale(c.raw) {
+		if idle > d.idleTimeout || c.identity != d.identity || (careful || idle > peekAfter) && c.peeker.stale() {
 			c.Close() //nolint:errcheck // it is of no more use
 			continue
 		}
@@ -116,7 +117,7 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 		nc.Close() //nolint:errcheck // the error to report is the other
 		return nil, err
 	}
-	c := &upconn{up: u, raw: raw, identity: d.identity}
+	c := &upconn{up: u, raw: raw, peeker: newPeeker(raw), identity: d.identity}
 	c.Conn = nc
 	if d.tls != nil {
 		cfg := d.tls.Clone()

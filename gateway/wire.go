@@ -12,7 +12,10 @@ import (
 	"weir/internal/mono"
 )
 
-var errAborted = errors.New("aborted")
+var (
+	errAborted = errors.New("aborted")
+	errRoused  = errors.New("roused")
+)
 
 // wire is a connection whose deadlines cost a system call only when they come near.
 //
@@ -27,6 +30,8 @@ type wire struct {
 	least          int64        // bytes that a write must make in rateGrace to go on; 0: it ends at its due instant
 	secure         bool         // TLS: a write that timed out cannot be resumed
 	aborted        atomic.Bool
+	roused         atomic.Bool // the wait between requests is over
+	between        bool        // that wait is on; owned by the reading goroutine
 }
 
 func (w *wire) readBy(t mono.Time)  { w.rdue.Store(int64(t)) }
@@ -44,14 +49,27 @@ func (w *wire) abort() {
 	w.Conn.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
 }
 
-// armRead arms the socket if its deadline would come later than due. It reports false after abort.
-func (w *wire) armRead() bool {
+// rouse makes a wait between requests fail with errRoused, now or when it begins. Other reads are not disturbed. From any
+// goroutine.
+func (w *wire) rouse() {
+	w.roused.Store(true)
+	w.Conn.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
+}
+
+// armRead arms the socket if its deadline would come later than due. It reports what ends the read before it begins.
+func (w *wire) armRead() error {
 	due := mono.Time(w.rdue.Load())
 	if due != 0 && (w.rarmed == 0 || w.rarmed > due) {
 		w.rarmed = due
 		w.Conn.SetReadDeadline(due.Wall()) //nolint:errcheck // the read reports it
 	}
-	return !w.aborted.Load()
+	switch {
+	case w.aborted.Load():
+		return errAborted
+	case w.between && w.roused.Load():
+		return errRoused
+	}
+	return nil
 }
 
 // lateRead says what a read timeout means: nil to read on, else the error.
@@ -61,6 +79,11 @@ func (w *wire) lateRead(err error) error {
 	}
 	if w.aborted.Load() {
 		return errAborted
+	}
+	if w.between && w.roused.Load() {
+		w.rarmed = 0
+		w.Conn.SetReadDeadline(time.Time{}) //nolint:errcheck // as above
+		return errRoused
 	}
 	due := mono.Time(w.rdue.Load())
 	if due != 0 && mono.Now() >= due {
@@ -81,8 +104,8 @@ func (w *wire) lateRead(err error) error {
 func (w *wire) Read(p []byte) (int, error) {
 	w.reads++
 	for {
-		if !w.armRead() {
-			return 0, errAborted
+		if err := w.armRead(); err != nil {
+			return 0, err
 		}
 		n, err := w.Conn.Read(p)
 		if n > 0 || err == nil {
@@ -193,8 +216,8 @@ func (r *idleRead) read(w *wire) (int, error) {
 
 func (r *idleRead) wait(w *wire) (int, error) {
 	for {
-		if !w.armRead() {
-			return 0, errAborted
+		if err := w.armRead(); err != nil {
+			return 0, err
 		}
 		err := r.raw.Read(r.try)
 		if err == nil {
@@ -206,22 +229,30 @@ func (r *idleRead) wait(w *wire) (int, error) {
 	}
 }
 
-// peek reports whether the peer of raw has ended its side with nothing left to read. It does not block.
-func peek(raw syscall.RawConn) (gone bool) {
-	err := raw.Control(func(fd uintptr) {
-		var b [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		gone = err == nil && n == 0 || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
-	})
-	return gone || err != nil
+// peeker looks at a socket without reading from it, and without allocating.
+type peeker struct {
+	raw  syscall.RawConn
+	n    int
+	err  error
+	b    [1]byte
+	look func(fd uintptr)
+}
+
+func newPeeker(raw syscall.RawConn) *peeker {
+	p := &peeker{raw: raw}
+	p.look = func(fd uintptr) {
+		p.n, _, p.err = syscall.Recvfrom(int(fd), p.b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	}
+	return p
+}
+
+// gone reports whether the peer has ended its side with nothing left to read.
+func (p *peeker) gone() bool {
+	if p.raw.Control(p.look) != nil {
+		return true
+	}
+	return p.err == nil && p.n == 0 || p.err != nil && p.err != syscall.EAGAIN && p.err != syscall.EINTR
 }
 
 // stale reports whether an idle upstream connection is of no more use: ended, broken, or holding bytes nobody asked for.
-func stale(raw syscall.RawConn) (bad bool) {
-	err := raw.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		bad = err != syscall.EAGAIN
-	})
-	return bad || err != nil
-}
+func (p *peeker) stale() bool { return p.raw.Control(p.look) != nil || p.err != syscall.EAGAIN }

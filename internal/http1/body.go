@@ -87,6 +87,9 @@ func (b *Body) reset(rd *Reader, lim Limits) {
 	b.Trailers.Fields = f
 }
 
+// Release forgets the message, and the reader.
+func (b *Body) Release() { b.reset(nil, Limits{}) }
+
 // Done reports whether the body was read to its end.
 func (b *Body) Done() bool { return b.done }
 

@@ -272,7 +272,8 @@ func (h *Head) connection(value []byte) Fault {
 	return None
 }
 
-// markNamed marks the fields that Connection names as hop-by-hop, but never those that frame or address the message.
+// markNamed marks the fields that Connection names as hop-by-hop, but never those that frame or address the message, nor
+// those by which proxies vouch for the client: else a client could have a proxy behind us forget it (CVE-2024-45410).
 func (h *Head) markNamed() Fault {
 	for i := range h.Fields {
 		if h.Fields[i].Known != Connection {
@@ -281,7 +282,7 @@ func (h *Head) markNamed() Fault {
 		for opt := range tokens(h.Value(i)) {
 			for j := range h.Fields {
 				f := &h.Fields[j]
-				if f.Known == Host || f.Known == ContentLength {
+				if f.Known == Host || f.Known == ContentLength || f.Known >= XForwardedFor && f.Known <= Forwarded {
 					continue
 				}
 				if int(f.nameLen) == len(opt) && bytes.EqualFold(h.Name(j), opt) {

@@ -95,7 +95,7 @@ func (r *Reader) makeRoom() {
 		r.pinned, r.held = r.buf, false
 		r.buf, r.r, r.w = AcquireBuffer(LargeBuffer), 0, 0
 	case r.held: // a part of it that must be seen whole (a chunk header) is here: it moves along
-		b := AcquireBuffer(LargeBuffer)
+		b := AcquireBuffer(max(LargeBuffer, 2*(r.w-r.r)))
 		n := copy(b, r.buf[r.r:r.w])
 		r.pinned, r.held = r.buf, false
 		r.buf, r.r, r.w = b, 0, n

@@ -160,6 +160,9 @@ func (c *h1conn) waitedATick() bool {
 	return same
 }
 
+// idle reports whether c waits for a request.
+func (c *h1conn) idle() bool { return phase(c.state.Load()&(1<<phaseBits-1)) == phaseIdle }
+
 // endIfGone ends the exchange if the client has closed its side.
 func (c *h1conn) endIfGone() {
 	raw, err := c.nc.Raw.SyscallConn()

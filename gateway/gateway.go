@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,7 @@ type Gateway struct {
 	mu      sync.Mutex
 	conns   map[*h1conn]struct{}
 	tunnels int           // of them
+	shrunk  int           // connections at the last collection for their sake; the sweep's own
 	idle    chan struct{} // closed when draining and no connection but tunnels is left
 }
 
@@ -94,20 +96,36 @@ func (g *Gateway) Run(ctx context.Context) {
 	}
 }
 
-// sweep ends exchanges whose clients left while they waited for an upstream.
+// sweep ends exchanges whose clients left while they waited for an upstream. When many more connections than at the last
+// time are there and most are idle, it has the collector shrink the stacks that their first requests grew: nothing else
+// might for minutes, as idle connections allocate nothing.
 func (g *Gateway) sweep() {
 	g.mu.Lock()
-	waiting := make([]*h1conn, 0, 16)
+	var waiting []*h1conn
+	idle, all := 0, len(g.conns)
 	for c := range g.conns {
 		if c.waitedATick() {
 			waiting = append(waiting, c)
+		}
+		if c.idle() {
+			idle++
 		}
 	}
 	g.mu.Unlock()
 	for _, c := range waiting {
 		c.endIfGone()
 	}
+	switch {
+	case all >= manyIdle && all > g.shrunk+g.shrunk/2 && idle > all-all/8:
+		debug.FreeOSMemory()
+		g.shrunk = all
+	case all < g.shrunk/2:
+		g.shrunk = all
+	}
 }
+
+// manyIdle is how many idle connections are worth a collection.
+const manyIdle = 1024
 
 // Drain stops keep-alive: idle connections are closed, requests in flight are answered with Connection: close. It returns
 // when no connection is left but tunnels, which have no end of their own, or when ctx ends; whatever is left then is cut.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,7 +34,9 @@ type app struct {
 	tasks sync.WaitGroup
 	ctx   context.Context // ends when the gateway does
 
-	mu       sync.Mutex // one reload at a time
+	loading  sync.Mutex        // one reload at a time
+	mu       sync.Mutex        // guards what follows
+	sum      [sha256.Size]byte // of the file as it was last read
 	stopped  bool
 	conf     atomic.Pointer[config.Config]
 	sockets  map[string]*socket        // by address
@@ -51,6 +54,7 @@ type accessLog struct {
 
 // run is the life of a gateway, until ctx ends or a signal asks it to stop.
 func run(ctx context.Context, path string) error {
+	known, _ := os.Stat(path) // a file that is not there fails to load
 	conf, err := config.Load(path, os.LookupEnv)
 	if err != nil {
 		return err
@@ -63,6 +67,7 @@ func run(ctx context.Context, path string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := &app{path: path, hub: telemetry.NewHub(), sockets: map[string]*socket{}, ctx: ctx}
+	a.reloaded.Store(new(telemetry.ConfigInfo))
 	a.log, a.level = telemetry.NewLogger(conf.Telemetry.Log.Level, conf.Telemetry.Log.Format, os.Stderr)
 	o := gateway.Options{Hub: a.hub, Log: a.log, HTTP01: a.http01}
 	rand.Read(o.Secret[:]) //nolint:errcheck // it never fails
@@ -76,9 +81,9 @@ func run(ctx context.Context, path string) error {
 	if err := a.apply(conf); err != nil {
 		return errors.Join(err, a.stop(0))
 	}
-	a.tasks.Go(func() { a.gw.Run(ctx) })
-	a.tasks.Go(func() { config.Watch(ctx, path, func() { a.reload("file change") }) })
 	a.greet(conf)
+	a.tasks.Go(func() { a.gw.Run(ctx) })
+	a.tasks.Go(func() { config.Watch(ctx, path, known, a.fileChanged) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -119,11 +124,29 @@ func (a *app) greet(conf *config.Config) {
 	for _, l := range conf.Listeners {
 		a.log.Info("listening", "listener", l.Name, "address", a.sockets[l.Address].ln.Addr().String(), "tls", l.TLS)
 	}
-	a.log.Info("ready", "version", buildVersion(), "admin", a.admin.now.ln.Addr().String(), "config", conf.Hash(), "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
+	a.log.Info("ready", "version", buildVersion(), "admin", a.admin.now.ln.Addr().String(), "config", a.reloaded.Load().Hash, "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
+}
+
+// fileChanged reloads, unless the bytes are those that were loaded last: a reload by API or signal often comes first.
+func (a *app) fileChanged() {
+	b, err := os.ReadFile(a.path)
+	a.mu.Lock()
+	same := err == nil && a.sum == sha256.Sum256(b)
+	a.mu.Unlock()
+	if !same {
+		a.reload("file change") //nolint:errcheck // it has logged why
+	}
 }
 
 // reload loads the file again and puts it in force, or says why not and changes nothing.
 func (a *app) reload(who string) (*config.Config, error) {
+	a.loading.Lock() // else an older file could come in force last
+	defer a.loading.Unlock()
+	if b, err := os.ReadFile(a.path); err == nil {
+		a.mu.Lock()
+		a.sum = sha256.Sum256(b)
+		a.mu.Unlock()
+	}
 	conf, err := config.Load(a.path, os.LookupEnv)
 	if err == nil {
 		err = a.apply(conf)
@@ -135,7 +158,7 @@ func (a *app) reload(who string) (*config.Config, error) {
 		a.reloaded.Store(&old)
 		return nil, err
 	}
-	a.log.Info("reloaded", "by", who, "config", conf.Hash(), "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
+	a.log.Info("reloaded", "by", who, "config", a.reloaded.Load().Hash, "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
 	return conf, nil
 }
 

@@ -70,5 +70,5 @@ func (c controller) Reload(who string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return reloaded{conf.Hash(), len(conf.Routes), len(conf.Pools), len(conf.Policies)}, nil
+	return reloaded{c.a.reloaded.Load().Hash, len(conf.Routes), len(conf.Pools), len(conf.Policies)}, nil
 }

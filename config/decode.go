@@ -14,11 +14,12 @@ const maxAliased = 1_000_000
 
 // decoder fills structs from nodes by their tags. It never stops at a fault.
 type decoder struct {
-	env     func(string) (string, bool)
-	faults  *faultList
-	path    []string // of the value being decoded: routes, [2], match
-	aliased int      // values decoded through aliases so far
-	inAlias int      // how many aliases deep the current value is
+	env      func(string) (string, bool)
+	expanded map[string]string // text of the file by what variables made of it
+	faults   *faultList
+	path     []string // of the value being decoded: routes, [2], match
+	aliased  int      // values decoded through aliases so far
+	inAlias  int      // how many aliases deep the current value is
 }
 
 // where returns the current path as text.
@@ -252,6 +253,9 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 	if problem != "" {
 		d.fault(n, "%s", problem)
 		return
+	}
+	if text != n.Value {
+		d.expanded[text] = n.Value
 	}
 	fresh := reflect.New(v.Type()).Elem()
 	if problem = setScalar(fresh, text); problem == "" {

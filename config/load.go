@@ -14,6 +14,8 @@ type source struct {
 	text []byte
 	once sync.Once // fills root, for Pos
 	root *yaml.Node
+
+	expanded map[string]string // text of the file by what variables made of it
 }
 
 // Load reads the file at path. env looks up environment variables (os.LookupEnv); secrets and files that the file names are
@@ -41,8 +43,9 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 	keep := c.source
 	v.Set(layoutOf(v.Type()).defaults)
 	c.source = keep
-	d := &decoder{env: env, faults: faults}
+	d := &decoder{env: env, faults: faults, expanded: map[string]string{}}
 	d.value(root, v, nil)
+	c.source.expanded = d.expanded
 	if c.Node.Name == "" {
 		c.Node.Name, _ = os.Hostname()
 	}

@@ -57,9 +57,9 @@ func (o object) MarshalYAML() (any, error) {
 
 // Redacted returns the configuration as it is in force, every default filled in, for showing to people: keys as in the file
 // and in its order, durations, sizes and percentages as people write them, secrets as "[redacted]", the content of files as
-// their path. It marshals as JSON and as YAML.
+// their path, values of header fields that came from the environment as the ${NAME} that they came from. It marshals as JSON and as YAML.
 func (c *Config) Redacted() any {
-	return dump(reflect.ValueOf(c).Elem(), Secret.String)
+	return dumper{Secret.String, c.source.expanded}.dump(reflect.ValueOf(c).Elem())
 }
 
 // MarshalJSON writes Redacted.
@@ -68,11 +68,19 @@ func (c *Config) MarshalJSON() ([]byte, error) { return json.Marshal(c.Redacted(
 // MarshalYAML writes Redacted.
 func (c *Config) MarshalYAML() (any, error) { return c.Redacted(), nil }
 
-// dump turns a value into objects, lists, strings, numbers and bools.
-func dump(v reflect.Value, secret func(Secret) string) any {
+// dumper turns values into objects, lists, strings, numbers and bools.
+type dumper struct {
+	secret   func(Secret) string
+	expanded map[string]string // text of the file by what it was expanded to; header values are shown as the former
+}
+
+// plainly shows what defaults and constants of the schema are.
+var plainly = dumper{secret: Secret.String}
+
+func (d dumper) dump(v reflect.Value) any {
 	switch x := v.Interface().(type) {
 	case Secret:
-		return secret(x)
+		return d.secret(x)
 	case time.Duration:
 		return formatDuration(x)
 	case Size:
@@ -82,13 +90,13 @@ func dump(v reflect.Value, secret func(Secret) string) any {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		return dumpStruct(v, secret)
+		return d.dumpStruct(v)
 	case reflect.Pointer:
-		return dump(v.Elem(), secret)
+		return d.dump(v.Elem())
 	case reflect.Slice:
 		list := make([]any, v.Len())
 		for i := range list {
-			list[i] = dump(v.Index(i), secret)
+			list[i] = d.dump(v.Index(i))
 		}
 		return list
 	case reflect.Int, reflect.Int64:
@@ -101,10 +109,11 @@ func dump(v reflect.Value, secret func(Secret) string) any {
 
 // dumpStruct leaves out what is not there (a nil pointer), what this version never has in force, and a body that came from a
 // file.
-func dumpStruct(v reflect.Value, secret func(Secret) string) object {
+func (d dumper) dumpStruct(v reflect.Value) object {
 	l := layoutOf(v.Type())
 	o := make(object, 0, len(l.fields))
 	respond, isRespond := v.Interface().(Respond)
+	header, isHeader := v.Interface().(HeaderValue)
 	for i := range l.fields {
 		f := &l.fields[i]
 		value := v.Field(f.index)
@@ -114,7 +123,11 @@ func dumpStruct(v reflect.Value, secret func(Secret) string) object {
 		if isRespond && f.key == "body" && respond.File != "" {
 			continue
 		}
-		o = append(o, member{f.key, dump(value, secret)})
+		if text, ok := d.expanded[header.Value]; ok && isHeader && f.key == "value" {
+			o = append(o, member{f.key, text})
+			continue
+		}
+		o = append(o, member{f.key, d.dump(value)})
 	}
 	return o
 }

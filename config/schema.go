@@ -164,7 +164,7 @@ func idleSchema(f *field, s schema) schema {
 	}
 	fresh := reflect.New(f.typ).Elem()
 	setDefault(fresh, f)
-	return schema{"enum": []any{dump(fresh, Secret.String)}}
+	return schema{"enum": []any{plainly.dump(fresh)}}
 }
 
 // constSchema accepts def, and of an object any part of it.
@@ -185,7 +185,7 @@ func defaultsSchema(t reflect.Type) schema {
 	l, properties := layoutOf(t), schema{}
 	for i := range l.fields {
 		f := &l.fields[i]
-		properties[f.key] = schema{"const": dump(l.defaults.Field(f.index), Secret.String)}
+		properties[f.key] = schema{"const": plainly.dump(l.defaults.Field(f.index))}
 	}
 	return properties
 }

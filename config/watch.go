@@ -15,13 +15,14 @@ const (
 	poll   = 2 * time.Second
 )
 
-// Watch calls changed, in this goroutine, each time the file at path has become another, until ctx ends. It returns then.
+// Watch calls changed, in this goroutine, each time the file at path has become another than known, until ctx ends. It
+// returns then. known is os.Stat of before the file was last read, so that no change after that is missed.
 //
 // It watches the directory rather than the file, as editors write a new file and rename it, and Kubernetes swaps a symbolic
 // link next to it. Notices only make it look; what counts is that the file, links followed, is another, or has another size or
 // time. So it also looks every 2 s, which is all there is on file systems without notices. A file that is written in pieces is
 // told when it has been the same for 100 ms; one that is gone, once it is back.
-func Watch(ctx context.Context, path string, changed func()) {
+func Watch(ctx context.Context, path string, known os.FileInfo, changed func()) {
 	events := make(chan fsnotify.Event)
 	var watcherErrors chan error
 	if w, err := fsnotify.NewWatcher(); err == nil {
@@ -30,11 +31,10 @@ func Watch(ctx context.Context, path string, changed func()) {
 			events, watcherErrors = w.Events, w.Errors
 		}
 	}
-	told, _ := os.Stat(path)
-	seen := told
+	told, seen := known, known
+	look := time.After(0) // fires when a change may have settled; now, as it may have changed since known
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
-	var look <-chan time.Time // fires when a change may have settled
 	for {
 		select {
 		case <-ctx.Done():

@@ -16,10 +16,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func watched(t *testing.T, path string) <-chan struct{} {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+	known, _ := os.Stat(path)
 	told, done := make(chan struct{}, 1000), make(chan struct{})
 	go func() {
 		defer close(done)
-		Watch(ctx, path, func() { told <- struct{}{} })
+		Watch(ctx, path, known, func() { told <- struct{}{} })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -135,4 +136,28 @@ func TestWatchWithoutNotices(t *testing.T) {
 		}
 		write(t, path, 10+i)
 	})
+}
+
+// TestWatchMissesNothingBeforeItStarts changes the file between what is known of it and the start of the watch.
+func TestWatchMissesNothingBeforeItStarts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	known, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("bb"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	told := make(chan struct{}, 1)
+	Watch(ctx, path, known, func() { told <- struct{}{}; cancel() })
+	select {
+	case <-told:
+	default:
+		t.Error("a change before the watch began was missed")
+	}
 }

@@ -139,7 +139,8 @@ func TestReloadIsATransaction(t *testing.T) {
 	f("a fault", "bogus", file(web, adm, other)+"bogus: 1\n")
 	f("a listener's address is taken", "listener third", file(web, adm, second+", {name: third, address: '"+busy+"'}"+other), extra)
 	f("the admin address is taken", "admin", file(web, busy, second+other), extra)
-	f("a log cannot be opened", "access log", file(web, adm, second+strings.Replace(other, "'off'", "'/nonexistent/dir/log'", 1)), extra)
+	adm2 := free(t)
+	f("a log cannot be opened", "access log", file(web, adm2, second+strings.Replace(other, "'off'", "'/nonexistent/dir/log'", 1)), extra, adm2)
 	f("a certificate cannot be read", "cert.pem", file(web, free(t), ", {name: second, address: '"+extra+"', tls: true}"+other)+"tls: {certificates: [{cert: "+cert+", key: "+cert+"}]}\n", extra)
 
 	if err := os.WriteFile(path, []byte(file(extra, adm, other)), 0o600); err != nil {

@@ -57,6 +57,7 @@ type fakeCarrier struct {
 	done    int               // calls of Deliver
 	replies int               // calls of Answer
 	dropped int               // calls of Discard
+	aborted int               // calls of Abort
 	status  int               // of the last Deliver or Answer
 	onTry   func(try int)     // called by Attempt
 }
@@ -69,6 +70,7 @@ func (c *fakeCarrier) Header(name string) (string, bool) { return c.Field(name) 
 func (c *fakeCarrier) Proto() string                     { return "HTTP/1.1" }
 func (c *fakeCarrier) Replayable() bool                  { return c.stored }
 func (c *fakeCarrier) Prepare(*Exchange) Verdict         { return c.prepare }
+func (c *fakeCarrier) Abort()                            { c.aborted++ }
 func (c *fakeCarrier) Discard()                          { c.dropped++ }
 func (c *fakeCarrier) Copy(dst []byte) ([]byte, bool)    { return dst, false }
 func (c *fakeCarrier) scripted(n int) Result             { return c.script[min(n, len(c.script)-1)] }

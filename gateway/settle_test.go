@@ -120,6 +120,9 @@ func TestSettle(t *testing.T) {
 		if c.status == 0 {
 			rt.Fatal("nobody answered")
 		}
+		if begun := x.verdict.Reason == Internal && c.done > 0; c.aborted > 0 != begun { // an answer that broke off is not the end of a message
+			rt.Fatalf("%d times aborted after %+v", c.aborted, x.verdict)
+		}
 		sent := false
 		for i := range c.picked {
 			sent = sent || c.scripted(i).Sent

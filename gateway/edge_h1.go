@@ -388,8 +388,7 @@ func (c *h1conn) writeSoon() { c.writeBy(mono.Now().Add(c.writeGrace())) }
 // lingerAndClose ends the sending side and reads what is still coming, for a while: to close with unread bytes would reset
 // the connection, and the client might never see the answer.
 func (c *h1conn) lingerAndClose() {
-	c.aborted.Store(false)
-	c.rarmed = 0
+	c.resume()
 	if err := c.nc.Raw.CloseWrite(); err != nil {
 		return
 	}

@@ -121,17 +121,24 @@ func (x *Exchange) reset() {
 	x.answered, x.bytesIn, x.bytesOut = 0, 0, 0
 }
 
-// Dimension returns the value of dimension i of the snapshot, and whether the request has one. It is worked out once.
+// Dimension returns the value of dimension i of the snapshot, and whether the request has one. It is worked out once; while
+// the route is not known yet, what may depend on it is not remembered.
 func (x *Exchange) Dimension(i int) (string, bool) {
 	d := &x.dims
-	if d.known&(1<<i) == 0 {
-		d.known |= 1 << i
-		if v, ok := x.snap.dims[i].value(x); ok {
-			d.has |= 1 << i
-			d.values[i] = v
-		}
+	if d.known&(1<<i) != 0 {
+		return d.values[i], d.has&(1<<i) != 0
 	}
-	return d.values[i], d.has&(1<<i) != 0
+	dim := &x.snap.dims[i]
+	v, ok := dim.value(x)
+	if x.route == nil && (dim.from == fromRoute || dim.from == fromExpr) {
+		return v, ok
+	}
+	d.known |= 1 << i
+	if ok {
+		d.has |= 1 << i
+		d.values[i] = v
+	}
+	return v, ok
 }
 
 // dimValues remembers dimensions that were asked for.

@@ -256,12 +256,10 @@ func (e *Explanation) pools(x *Exchange) {
 		if len(x.route.targets) > 1 {
 			continue
 		}
-		lease, miss := t.pool.balancer.Lease(0, &balancer.Set{}, x.start)
-		if miss != balancer.OK {
+		if miss := missOf(&s); miss != balancer.OK {
 			v := missVerdict(miss)
 			e.refuse(v.Reason, v.Detail)
 		}
-		lease.Done(x.start) // a lease without a report leaves no trace
 	}
 	if len(x.route.targets) > 0 {
 		host := x.route.rewrite.host
@@ -274,4 +272,18 @@ func (e *Explanation) pools(x *Exchange) {
 		}
 		e.Upstream = string(line) + " (Host: " + host + ")"
 	}
+}
+
+// missOf says what a lease would meet, without taking one, which could move a breaker on.
+func missOf(s *balancer.PoolStats) balancer.Miss {
+	if s.Healthy == 0 && !s.Panic {
+		return balancer.NoEndpoint
+	}
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		if e.BreakerState != "open" && (e.Healthy || s.Panic && e.State != "draining") {
+			return balancer.OK
+		}
+	}
+	return balancer.BreakerOpen
 }

@@ -35,6 +35,7 @@ func (g *Gateway) guard(x *Exchange) {
 	if p == nil {
 		return
 	}
+	defer g.settle(x) // even if what follows panics too
 	g.hub.Panics().Inc()
 	g.log.Error("panic while serving a request", "panic", fmt.Sprint(p), "route", x.routeName(), "stack", string(debug.Stack()))
 	x.verdict = Verdict{Reason: Internal, Close: true}
@@ -45,7 +46,6 @@ func (g *Gateway) guard(x *Exchange) {
 		x.responseFailed = "panic"
 		x.car.Abort()
 	}
-	g.settle(x)
 }
 
 var errPanic = errors.New("panic")

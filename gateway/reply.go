@@ -227,10 +227,15 @@ func (x *Exchange) fixedReply(r *Reply, f *fixed, limits bool) {
 	if limits {
 		h = x.appendLimits(h)
 	}
-	if x.route != nil {
-		h = x.route.response.append(h, x)
+	r.Head = x.appendTransform(h)
+}
+
+// appendTransform appends the header fields that the route adds to responses.
+func (x *Exchange) appendTransform(h []byte) []byte {
+	if x.route == nil {
+		return h
 	}
-	r.Head = h
+	return x.route.response.append(h, x)
 }
 
 func appendField(h []byte, f config.HeaderValue) []byte {
@@ -246,5 +251,5 @@ func (x *Exchange) redirectReply(r *Reply, status int, to []byte) {
 	h := append(r.Head, "Location: "...)
 	h = append(h, to...)
 	h = append(h, "\r\n"...)
-	r.Head = x.appendLimits(h)
+	r.Head = x.appendTransform(x.appendLimits(h))
 }

@@ -189,7 +189,7 @@ func (x *h1) stopUpload() Verdict {
 			x.u.Close() //nolint:errcheck // a write to it may be waiting
 		}
 		<-p.done
-		x.conn.aborted.Store(false)
+		x.conn.resume()
 	}
 	x.up = nil
 	x.bytesIn = x.body.Read()

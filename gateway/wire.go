@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,45 +25,76 @@ var (
 // requests a second arms its socket about once per timeout, and a due instant is never missed.
 type wire struct {
 	net.Conn
-	rdue, wdue     atomic.Int64 // mono.Time; 0 is none
-	rarmed, warmed mono.Time    // what the socket has; owned by the reading and the writing goroutine
-	reads          int          // calls of Read; owned by the reading goroutine
-	least          int64        // bytes that a write must make in rateGrace to go on; 0: it ends at its due instant
-	secure         bool         // TLS: a write that timed out cannot be resumed
-	aborted        atomic.Bool
-	roused         atomic.Bool // the wait between requests is over
-	between        bool        // that wait is on; owned by the reading goroutine
+	rdue, wdue atomic.Int64 // mono.Time; 0 is none
+	warmed     mono.Time    // what the socket has; owned by the writing goroutine
+	reads      int          // calls of Read; owned by the reading goroutine
+	least      int64        // bytes that a write must make in rateGrace to go on; 0: it ends at its due instant
+	secure     bool         // TLS: a write that timed out cannot be resumed
+
+	arming sync.Mutex   // arms the socket's read deadline; taken only when that is due
+	rarmed atomic.Int64 // what the socket has
+
+	aborted atomic.Bool
+	roused  atomic.Bool // the wait between requests is over
+	between bool        // that wait is on; owned by the reading goroutine
 }
 
 func (w *wire) readBy(t mono.Time)  { w.rdue.Store(int64(t)) }
 func (w *wire) writeBy(t mono.Time) { w.wdue.Store(int64(t)) }
 
-// hastenRead sets the read deadline from another goroutine than the reading one.
+// hastenRead sets the read deadline from another goroutine than the reading one, which may be waiting already.
 func (w *wire) hastenRead(t mono.Time) {
 	w.rdue.Store(int64(t))
-	w.Conn.SetReadDeadline(t.Wall()) //nolint:errcheck // a closed connection fails its next read anyway
+	w.arming.Lock()
+	defer w.arming.Unlock()
+	if armed := mono.Time(w.rarmed.Load()); armed == 0 || armed > t {
+		w.armLocked(t)
+	}
+}
+
+// armLocked sets the socket's read deadline; 0 is none. An error is left to the read to report.
+func (w *wire) armLocked(t mono.Time) {
+	w.rarmed.Store(int64(t))
+	var at time.Time
+	if t != 0 {
+		at = t.Wall()
+	}
+	w.Conn.SetReadDeadline(at) //nolint:errcheck // see above
 }
 
 // abort makes the pending and all later reads fail with errAborted. From any goroutine.
-func (w *wire) abort() {
-	w.aborted.Store(true)
-	w.Conn.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
-}
+func (w *wire) abort() { w.stopReads(&w.aborted) }
 
 // rouse makes a wait between requests fail with errRoused, now or when it begins. Other reads are not disturbed. From any
 // goroutine.
-func (w *wire) rouse() {
-	w.roused.Store(true)
-	w.Conn.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
+func (w *wire) rouse() { w.stopReads(&w.roused) }
+
+func (w *wire) stopReads(why *atomic.Bool) {
+	why.Store(true)
+	w.arming.Lock()
+	defer w.arming.Unlock()
+	w.rarmed.Store(1)                       // long past: the next read re-arms, or sees why it must not
+	w.Conn.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a closed connection fails its next read anyway
 }
+
+// resume takes an abort back.
+func (w *wire) resume() { w.aborted.Store(false) }
 
 // armRead arms the socket if its deadline would come later than due. It reports what ends the read before it begins.
 func (w *wire) armRead() error {
 	due := mono.Time(w.rdue.Load())
-	if due != 0 && (w.rarmed == 0 || w.rarmed > due) {
-		w.rarmed = due
-		w.Conn.SetReadDeadline(due.Wall()) //nolint:errcheck // the read reports it
+	if armed := mono.Time(w.rarmed.Load()); due != 0 && (armed == 0 || armed > due) {
+		w.arming.Lock()
+		if armed := mono.Time(w.rarmed.Load()); armed == 0 || armed > due {
+			w.armLocked(due)
+		}
+		w.arming.Unlock()
 	}
+	return w.stopped()
+}
+
+// stopped reports why reads are over.
+func (w *wire) stopped() error {
 	switch {
 	case w.aborted.Load():
 		return errAborted
@@ -77,26 +109,18 @@ func (w *wire) lateRead(err error) error {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	if w.aborted.Load() {
-		return errAborted
-	}
-	if w.between && w.roused.Load() {
-		w.rarmed = 0
-		w.Conn.SetReadDeadline(time.Time{}) //nolint:errcheck // as above
-		return errRoused
+	w.arming.Lock()
+	defer w.arming.Unlock()
+	if why := w.stopped(); why != nil {
+		w.armLocked(0)
+		return why
 	}
 	due := mono.Time(w.rdue.Load())
 	if due != 0 && mono.Now() >= due {
-		w.rarmed = 0
-		w.Conn.SetReadDeadline(time.Time{}) //nolint:errcheck // as above
+		w.armLocked(0)
 		return err
 	}
-	w.rarmed = due
-	var at time.Time
-	if due != 0 {
-		at = due.Wall()
-	}
-	w.Conn.SetReadDeadline(at) //nolint:errcheck // as above
+	w.armLocked(due)
 	return nil
 }
 

@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -126,19 +125,6 @@ func (k *client) roundTrip(request, end []byte) []byte {
 			k.t.Fatalf("%v after %q", err, k.buf[:n])
 		}
 	}
-}
-
-// send sends a request and reads what comes until the gateway ends the connection.
-func (k *client) send(request string) string {
-	k.t.Helper()
-	if _, err := io.WriteString(k.c, request); err != nil {
-		k.t.Fatal(err)
-	}
-	b, err := io.ReadAll(k.c)
-	if err != nil {
-		k.t.Fatalf("%v after %q", err, b)
-	}
-	return string(b)
 }
 
 // poolYAML is a configuration with one pool of these endpoints, and a route to it for every path.

@@ -71,7 +71,7 @@ func TestALineWaits100msForCompany(t *testing.T) {
 		if o.text() != "" {
 			t.Error("written at once")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if n := strings.Count(o.text(), "\n"); n != 2 || o.writes != 1 {
 			t.Errorf("%d lines in %d writes", n, o.writes)

@@ -2,7 +2,6 @@ package tests
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -208,15 +207,6 @@ func (w *weir) rss() int64 {
 	return kb << 10
 }
 
-// fds is the number of open descriptors of the process.
-func (w *weir) fds() int {
-	ents, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", w.cmd.Process.Pid))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return len(ents)
-}
-
 // cpu is the user and system time the process has used.
 func (w *weir) cpu() time.Duration {
 	w.t.Helper()
@@ -280,20 +270,6 @@ func (w *weir) admin(method, path, body string) (status int, answer string) {
 	return resp.StatusCode, string(b)
 }
 
-// run runs the binary to its end, with an optional standard input, and returns its exit code and outputs.
-func run(t testing.TB, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	cmd := exec.Command(weirBin, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
-}
-
 // quiet is a log that says nothing.
 var quiet = log.New(io.Discard, "", 0)
 
@@ -310,16 +286,22 @@ func init() { nextPort.Store(uint32(12000 + rand.IntN(16000))) }
 
 // freeAddr is a loopback address nobody listens on, outside the range of ephemeral ports, given out once.
 func freeAddr(t testing.TB) string {
+	t.Helper()
+	l := listenFree(t)
+	l.Close()
+	return l.Addr().String()
+}
+
+// listenFree listens on a free loopback address outside the range that outgoing connections use.
+func listenFree(t testing.TB) net.Listener {
+	t.Helper()
 	for range 2000 {
-		port := 12000 + nextPort.Add(1)%20000
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			l.Close()
-			return l.Addr().String()
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 12000+nextPort.Add(1)%20000)); err == nil {
+			return l
 		}
 	}
 	t.Fatal("no free port")
-	return ""
+	return nil
 }
 
 // lockedBuffer is a bytes.Buffer that several goroutines may use. Past 8 MiB it drops what comes.

@@ -76,15 +76,10 @@ type step struct {
 }
 
 // newUpstream listens on a free loopback address until the test ends.
-func newUpstream(t testing.TB) *upstream { return newUpstreamAt(t, freeAddr(t)) }
-
-func newUpstreamAt(t testing.TB, addr string) *upstream {
+func newUpstream(t testing.TB) *upstream {
 	t.Helper()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := &upstream{t: t, l: l, addr: addr}
+	l := listenFree(t)
+	u := &upstream{t: t, l: l, addr: l.Addr().String()}
 	u.wg.Go(u.accept)
 	t.Cleanup(u.stop)
 	return u

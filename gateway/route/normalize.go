@@ -7,8 +7,8 @@ import (
 
 // What Normalize refuses. All of them are a client's fault (400).
 var (
-	ErrNotAbsolute  = errors.New("path does not begin with /")
-	ErrAboveRoot    = errors.New("path climbs above the root with ..")
+	ErrNotAbsolute  = errors.New("path does not begin with a slash")
+	ErrAboveRoot    = errors.New("path climbs above the root")
 	ErrEncodedSlash = errors.New("path has an encoded slash (%2F)")
 	ErrBackslash    = errors.New(`path has a backslash (\ or %5C)`)
 	ErrNUL          = errors.New("path has a NUL byte")

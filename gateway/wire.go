@@ -178,8 +178,8 @@ func (w *wire) Write(p []byte) (int, error) {
 //
 // Before a read that would most likely find nothing yet, other goroutines may go first: what a busy peer sends is there by
 // the time it is one's turn again, which saves the read that finds nothing and often the wait for readiness, about a
-// tenth of the CPU of a proxied request. Whether that pays shows: after a read that had to wait all the same, the next
-// few do not yield.
+// tenth of the CPU of a proxied request. Whether that pays shows: after reads that had to wait all the same, fewer and
+// fewer yield.
 type idleRead struct {
 	raw   syscall.RawConn
 	room  func() []byte
@@ -189,11 +189,12 @@ type idleRead struct {
 	try   func(fd uintptr) bool
 	tries int
 	skip  int // reads before the next yield
+	vain  int // reads left out after the last yield that was in vain; 0: it paid
 	pause int // yields to leave out after one that paid
 }
 
-// noYield is how many reads do not yield after one whose yield was in vain.
-const noYield = 8
+// maxVain bounds how many reads do not yield after one whose yield was in vain. The first time it is one, then it doubles.
+const maxVain = 32
 
 func newIdleRead(raw syscall.RawConn, room func() []byte, void func()) *idleRead {
 	r := &idleRead{raw: raw, room: room, void: void}
@@ -231,8 +232,10 @@ func (r *idleRead) read(w *wire) (int, error) {
 	switch {
 	case !yields:
 	case r.tries > 1:
-		r.skip = noYield
+		r.vain = min(max(1, 2*r.vain), maxVain)
+		r.skip = r.vain
 	default:
+		r.vain = 0
 		r.skip = r.pause
 	}
 	return n, err

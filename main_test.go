@@ -141,7 +141,7 @@ func TestParseHeaders(t *testing.T) {
 }
 
 func TestTrustedPrefixes(t *testing.T) {
-	is := trusted(&config.Config{TrustedProxies: []string{"10.0.0.0/8", "192.0.2.1", "2001:db8::/32"}})
+	is := trusted(&config.Config{TrustedProxies: []string{"10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"}})
 	f := func(addr string, want bool) {
 		t.Helper()
 		if got := is(mustAddr(t, addr)); got != want {

@@ -117,21 +117,9 @@ func descriptorRoom() int {
 }
 
 func trusted(conf *config.Config) func(netip.Addr) bool {
-	var prefixes []netip.Prefix
-	for _, s := range conf.TrustedProxies {
-		if p, err := netip.ParsePrefix(s); err == nil {
-			prefixes = append(prefixes, p)
-		} else if addr, err := netip.ParseAddr(s); err == nil {
-			prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
-		}
-	}
+	prefixes := conf.Trusted()
 	return func(addr netip.Addr) bool {
-		for _, p := range prefixes {
-			if p.Contains(addr) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
 	}
 }
 

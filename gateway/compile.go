@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -41,7 +40,7 @@ type plan struct {
 func (g *Gateway) Compile(c *config.Config) (*Snapshot, error) {
 	p := &compiler{gw: g, conf: c, dims: map[string]int{}, pools: map[string]*poolConf{}, policies: map[string]*policy{}}
 	p.snap = &Snapshot{conf: c, headers: c.Headers, listeners: map[string]*Listener{}, noRoute: g.hub.Route(""), plan: &plan{limiters: map[string]*policy{}}}
-	for _, step := range []func() error{p.access, p.dimensions, p.compilePools, p.compilePolicies, p.compileRoutes} {
+	for _, step := range []func() error{p.listeners, p.dimensions, p.compilePools, p.compilePolicies, p.compileRoutes} {
 		if err := step(); err != nil {
 			p.snap.Discard()
 			return nil, err
@@ -60,18 +59,8 @@ func (s *Snapshot) Discard() {
 	}
 }
 
-func (p *compiler) access() error {
-	for _, s := range p.conf.TrustedProxies {
-		pre, err := netip.ParsePrefix(s)
-		if err != nil {
-			a, err := netip.ParseAddr(s)
-			if err != nil {
-				return fmt.Errorf("trusted_proxies: %w", err)
-			}
-			pre = netip.PrefixFrom(a, a.BitLen())
-		}
-		p.snap.trusted = append(p.snap.trusted, pre)
-	}
+func (p *compiler) listeners() error {
+	p.snap.trusted = p.conf.Trusted()
 	for i := range p.conf.Listeners {
 		l := &p.conf.Listeners[i]
 		p.snap.listeners[l.Name] = &Listener{

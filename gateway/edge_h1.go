@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"weir/internal/http1"
 	"weir/internal/mono"
 	"weir/tls"
@@ -140,60 +138,6 @@ func (c *h1conn) firstBytes() (int, error) {
 }
 
 func (c *h1conn) closing() bool { return c.leaving.Load() || c.gw.draining.Load() }
-
-// waitFor says that nothing will be read from the client until the upstream has answered; waited ends that and reports
-// false if the client has left meanwhile: the upstream's connection is spoiled then.
-func (c *h1conn) waitFor(u *upconn) {
-	c.up.Store(u)
-	c.state.Store(c.number<<phaseBits | uint64(phaseWaiting))
-}
-
-func (c *h1conn) waited() bool {
-	return c.state.CompareAndSwap(c.number<<phaseBits|uint64(phaseWaiting), c.number<<phaseBits|uint64(phaseActive))
-}
-
-// waitedATick reports whether c waits for an upstream and did so at the last call. Only the sweep calls it.
-func (c *h1conn) waitedATick() bool {
-	s := c.state.Load()
-	same := s == c.seen && phase(s&(1<<phaseBits-1)) == phaseWaiting
-	c.seen = s
-	return same
-}
-
-// idle reports whether c waits for a request.
-func (c *h1conn) idle() bool { return phase(c.state.Load()&(1<<phaseBits-1)) == phaseIdle }
-
-// endIfGone ends the exchange if the client has closed its side.
-func (c *h1conn) endIfGone() {
-	raw, err := c.nc.Raw.SyscallConn()
-	if err != nil {
-		return
-	}
-	gone := false
-	if c.secure { // a close_notify alert stands before the end of the stream
-		err = raw.Control(func(fd uintptr) {
-			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-			n, err := unix.Poll(p, 0)
-			gone = n > 0 && err == nil
-		})
-		gone = gone || err != nil
-	} else {
-		gone = newPeeker(raw).gone()
-	}
-	if gone && c.state.CompareAndSwap(c.seen, c.seen|uint64(phaseEnded)) {
-		c.up.Load().abort()
-	}
-}
-
-// endSoon ends c if it waits for a request, and bounds the wait for the rest of a request's header.
-func (c *h1conn) endSoon() {
-	switch s := c.state.Load(); phase(s & (1<<phaseBits - 1)) {
-	case phaseIdle:
-		c.rouse()
-	case phaseHead:
-		c.hastenRead(mono.Now().Add(drainHead))
-	}
-}
 
 var exchanges = sync.Pool{New: func() any {
 	x := new(h1)

@@ -34,7 +34,7 @@ func settleGateway(t testing.TB) *Gateway {
 // everythingBack checks that nobody holds anything any more.
 func everythingBack(g *Gateway) error {
 	for _, p := range g.snap.Load().pools {
-		if n := p.gate.InUse(); n != 0 {
+		if n := p.gate.Stats().InFlight; n != 0 {
 			return fmt.Errorf("pool %s: %d seats in use", p.name, n)
 		}
 		for _, e := range p.balancer.Stats().Endpoints {

@@ -111,9 +111,6 @@ func (g *Gate) TryEnter() (Seat, bool) {
 	return Seat{}, false
 }
 
-// InUse returns how many seats are taken. One atomic load.
-func (g *Gate) InUse() int { return word(g.word.Load()).used() }
-
 // tryEnter takes a seat if there is room and nobody waits.
 func (g *Gate) tryEnter() bool {
 	for {

@@ -1,6 +1,9 @@
 package http1
 
-import "unsafe"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
 // Known is a header field that the codec or a proxy treats by name. Zero is any other field.
 type Known uint8
@@ -161,3 +164,32 @@ func Token[T []byte | string](s T) bool { return allOf([]byte(s), isToken) }
 
 // HostName reports whether b may be the host of an authority: a registered name or an IPv4 address (RFC 3986).
 func HostName(b []byte) bool { return allOf(b, isHost) }
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// cleanValue reports whether b has no control byte but tab. Bytes from 0x80 up (obs-text) are let pass.
+func cleanValue(b []byte) bool {
+	for len(b) >= 8 {
+		v := binary.LittleEndian.Uint64(b)
+		low := (v - ones*0x20) & ^v & highs // some byte is below 0x20
+		x := v ^ ones*0x7f
+		del := (x - ones) & ^x & highs // some byte is 0x7f
+		if low|del != 0 && !cleanSlow(b[:8]) {
+			return false
+		}
+		b = b[8:]
+	}
+	return cleanSlow(b)
+}
+
+func cleanSlow(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}

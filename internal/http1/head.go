@@ -1,9 +1,6 @@
 package http1
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "bytes"
 
 // Limits bounds a head.
 type Limits struct {
@@ -370,32 +367,3 @@ func (h *Head) Lookup(name string) ([]byte, bool) {
 }
 
 func (h *Head) view(s span) []byte { return h.Buf[s.off : s.off+s.len] }
-
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
-// cleanValue reports whether b has no control byte but tab. Bytes from 0x80 up (obs-text) are let pass.
-func cleanValue(b []byte) bool {
-	for len(b) >= 8 {
-		v := binary.LittleEndian.Uint64(b)
-		low := (v - ones*0x20) & ^v & highs // some byte is below 0x20
-		x := v ^ ones*0x7f
-		del := (x - ones) & ^x & highs // some byte is 0x7f
-		if low|del != 0 && !cleanSlow(b[:8]) {
-			return false
-		}
-		b = b[8:]
-	}
-	return cleanSlow(b)
-}
-
-func cleanSlow(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}

@@ -89,7 +89,8 @@ func explainCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "explain METHOD URL", Short: "Say what would become of a request", Args: args(cobra.ExactArgs(2)),
 		Long: `Say what would become of a request: which route takes it and why, its dimensions, every policy with what remains, and the
-state of the pools. Nothing is sent and nothing is spent. With -c the file is asked, with --admin a running gateway.`,
+state of the pools. Nothing is sent and nothing is spent. With -c the file is asked, with --admin a running gateway. What
+belongs to a listener (redirect_https, size and connection limits) is not looked at.`,
 		Example: `  weir explain -c config.yaml GET http://localhost:8000/limited/a -H 'X-Api-Key: demo'
   weir explain --admin http://127.0.0.1:8080 GET http://localhost:8000/limited/a`,
 		RunE: func(cmd *cobra.Command, a []string) error {
@@ -98,6 +99,9 @@ state of the pools. Nothing is sent and nothing is spent. With -c the file is as
 				return err
 			}
 			var e *gateway.Explanation
+			if cmd.Flags().Changed("admin") && cmd.Flags().Changed("config") {
+				return usageError{errors.New("explain: -c asks a file and --admin a running gateway: give one of them")}
+			}
 			if cmd.Flags().Changed("admin") {
 				e = new(gateway.Explanation)
 				err = api.call(cmd.Context(), http.MethodPost, "/api/v1/explain", map[string]any{"method": a[0], "url": a[1], "headers": header, "remote": remote}, e)
@@ -131,7 +135,16 @@ func explainFile(path string, q gateway.Question) (*gateway.Explanation, error) 
 		return nil, err
 	}
 	defer snap.Discard()
-	return gw.Explain(snap, q)
+	e, err := gw.Explain(snap, q)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range e.Pools {
+		for i := range p.Endpoints {
+			p.Endpoints[i].State = "not probed"
+		}
+	}
+	return e, nil
 }
 
 func parseHeaders(lines []string) (http.Header, error) {
@@ -229,6 +242,9 @@ func (f *apiFlags) call(ctx context.Context, method, path string, in, out any) e
 		}
 		body = bytes.NewReader(b)
 	}
+	if !strings.Contains(f.admin, "://") {
+		f.admin = "http://" + f.admin
+	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.admin, "/")+path, body)
@@ -260,7 +276,10 @@ func (f *apiFlags) call(ctx context.Context, method, path string, in, out any) e
 	if out == nil {
 		return nil
 	}
-	return json.Unmarshal(b, out)
+	if json.Unmarshal(b, out) != nil {
+		return fmt.Errorf("%s is not the admin address of a weir gateway: it answers %s with something else", f.admin, path)
+	}
+	return nil
 }
 
 func problem(status int, body []byte) error {

@@ -44,6 +44,9 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 			fmt.Fprintf(w, "endpoint\t%s: %s, breaker %s, %d in flight\n", ep.Endpoint, ep.State, ep.Breaker, ep.InFlight)
 		}
 	}
+	if e.Answer != "" {
+		fmt.Fprintf(w, "answer\t%s\n", e.Answer)
+	}
 	if e.Upstream != "" {
 		fmt.Fprintf(w, "upstream\t%s\n", e.Upstream)
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,7 +37,7 @@ func TestRoundTrip(t *testing.T) {
 
 // drawFile returns a valid file that gives some keys and leaves the others to their defaults.
 func drawFile(t *rapid.T) []byte {
-	text := rapid.StringOf(rapid.RuneFrom([]rune(`abc XYZ09_-"'\:#{}[]&*!|>%@,?$äß€`)))
+	text := rapid.StringOf(rapid.RuneFrom([]rune(`abc XYZ09_-"'\:#{}[]&*!|>%@,?$äß€`))).Filter(func(s string) bool { return !strings.Contains(s, "${") }) // which asks for a variable
 	durations := rapid.Map(rapid.IntRange(1, 3_600_000), func(ms int) string { return fmt.Sprintf("%dms", ms) })
 	sizes := rapid.SampledFrom([]string{"1024", "1500", "16KiB", "65537B", "1MiB"})
 	shares := rapid.SampledFrom([]string{"0%", "0.1%", "7%", "12.5%", "33.333%", "100%", "0"})

@@ -38,7 +38,7 @@ type PoolTLS struct {
 type Health struct {
 	Active  ActiveHealth  `yaml:"active" doc:"probes; none without a path"`
 	Passive PassiveHealth `yaml:"passive" doc:"ejects endpoints by what requests met"`
-	Panic   Percent       `yaml:"panic" default:"30%" doc:"fewer healthy than this: use all, and say so; 0% never"`
+	Panic   Percent       `yaml:"panic" default:"30%" doc:"some healthy, but fewer than this: use all, and say so; 0% never"`
 }
 
 // ActiveHealth probes endpoints.

@@ -43,7 +43,7 @@ func (p *compiler) compilePool(c *config.Pool) (*poolConf, error) {
 	}
 	pc.pool = p.gw.live.pool(id)
 	if pc.pool == nil {
-		pc.pool = &pool{name: c.Name, identity: id, gw: p.gw, gate: shaping.NewGate(gateConf(c)), retries: p.gw.hub.Retry(c.Name), upstreams: map[*upstream]struct{}{}}
+		pc.pool = &pool{name: c.Name, identity: id, gw: p.gw, gate: shaping.NewGate(gateConf(c)), retries: p.gw.hub.Retry(c.Name), queue: p.gw.hub.Queue(c.Name), upstreams: map[*upstream]struct{}{}}
 		pc.pool.dial.Store(dial)
 		if c.Demo != nil {
 			if pc.pool.demo, err = newDemo(demoAnswer(c.Demo)); err != nil {

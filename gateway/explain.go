@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 
 	"weir/balancer"
 	"weir/gateway/route"
+	"weir/internal/http1"
 	"weir/internal/mono"
 	"weir/limiter"
 )
@@ -34,6 +36,7 @@ type Explanation struct {
 	Dimensions map[string]string `json:"dimensions,omitempty"`
 	Policies   []ExplainedPolicy `json:"policies,omitempty"`
 	Pools      []ExplainedPool   `json:"pools,omitempty"`
+	Answer     string            `json:"answer,omitempty"`   // of a route that answers itself
 	Upstream   string            `json:"upstream,omitempty"` // request line and host that the endpoint would get
 }
 
@@ -140,6 +143,11 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 		})
 	}
 	e := &Explanation{Verdict: "pass", Method: q.method, Host: q.host, Client: x.peer.String()}
+	if v := q.check(); v.Reason != Pass {
+		e.refuse(v.Reason, v.Detail)
+		e.Status = v.status()
+		return e, nil
+	}
 	p, err := route.Normalize(nil, []byte(q.path))
 	if err != nil {
 		e.refuse(BadRequest, err.Error())
@@ -159,6 +167,7 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 	e.Route = x.route.name
 	e.dimensions(x)
 	e.policies(x)
+	e.answer(x)
 	e.pools(x)
 	return e, nil
 }
@@ -168,7 +177,7 @@ func ask(in Question) (*question, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	q := &question{method: strings.ToUpper(in.Method), path: u.EscapedPath(), query: u.RawQuery, values: u.Query(), header: in.Header, authority: u.Host}
+	q := &question{method: in.Method, path: u.EscapedPath(), query: u.RawQuery, values: u.Query(), header: in.Header, authority: u.Host}
 	if q.header == nil {
 		q.header = http.Header{}
 	}
@@ -181,12 +190,56 @@ func ask(in Question) (*question, bool, error) {
 	if q.path == "" {
 		q.path = "/"
 	}
+	if q.authority == "" && u.Scheme == "" {
+		q.authority = "localhost" // a path alone
+	}
+	switch u.Scheme {
+	case "", "http", "https":
+	default:
+		return nil, false, fmt.Errorf("scheme %q is neither http nor https", u.Scheme)
+	}
+	if u.User != nil {
+		return nil, false, errors.New("a URL with user and password names no request: send an Authorization header")
+	}
+	for name, values := range q.header {
+		if !http1.Token(name) {
+			return nil, false, fmt.Errorf("%q is no header name", name)
+		}
+		for _, v := range values {
+			if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return nil, false, fmt.Errorf("header %s has a control character", name)
+			}
+		}
+	}
 	host, ok := splitHost([]byte(q.authority))
 	if !ok && q.authority != "" {
 		return nil, false, fmt.Errorf("host %q is malformed", q.authority)
 	}
 	q.host = strings.ToLower(string(host))
 	return q, u.Scheme == "https", nil
+}
+
+// check refuses what the edge refuses before any route is asked.
+func (q *question) check() Verdict {
+	switch {
+	case !http1.Token(q.method):
+		return Verdict{Reason: BadRequest, Detail: http1.BadMethod.Error()}
+	case q.method == "CONNECT" || q.method == "TRACE":
+		return Verdict{Reason: BadRequest, Status: 405, Detail: q.method + " is not served"}
+	case q.host == "":
+		return Verdict{Reason: BadRequest, Detail: http1.BadHost.Error()}
+	}
+	return Verdict{}
+}
+
+// answer says what the route answers itself.
+func (e *Explanation) answer(x *Exchange) {
+	switch {
+	case x.route.respond != nil:
+		e.Answer = fmt.Sprintf("respond %d", x.route.respond.status)
+	case x.route.targets == nil:
+		e.Answer = fmt.Sprintf("redirect %d to %s", x.route.status, x.route.redirect.append(nil, x))
+	}
 }
 
 func (e *Explanation) refuse(r Reason, detail string) {

@@ -161,6 +161,30 @@ func TestExplainKeepsSecrets(t *testing.T) {
 	}
 }
 
+// TestExplainSeesWhatTheEdgeRefuses: such requests never reach a route.
+func TestExplainSeesWhatTheEdgeRefuses(t *testing.T) {
+	g := newGateway(t, "routes: [{name: old, match: {path: /old}, redirect: {to: '/new?${query}'}}, {name: all, respond: {status: 204}}]\n")
+	f := func(method, url string, status int, answer string) {
+		t.Helper()
+		e, err := g.Explain(g.Snapshot(), Question{Method: method, URL: url})
+		if err != nil || e.Status != status || e.Answer != answer {
+			t.Errorf("%s %s: %+v, %v", method, url, e, err)
+		}
+	}
+	f("GET", "http://a/", 0, "respond 204")
+	f("get", "/", 0, "respond 204")
+	f("GET", "/old?a=1", 0, "redirect 302 to /new?a=1")
+	f("TRACE", "http://a/", 405, "")
+	f("CONNECT", "http://a/", 405, "")
+	f("G T", "http://a/", 400, "")
+	f("GET", "http:///x", 400, "")
+	for _, q := range []Question{{URL: "gopher://a/"}, {URL: "http://u:p@a/"}, {URL: "/", Header: http.Header{"x y": {"1"}}}, {URL: "/", Header: http.Header{"X": {"a\r\nb"}}}} {
+		if _, err := g.Explain(g.Snapshot(), q); err == nil {
+			t.Errorf("%+v was explained", q)
+		}
+	}
+}
+
 func TestExplainRefusesNonsense(t *testing.T) {
 	g := newGateway(t, "routes: [{name: all, respond: {body: x}}]\n")
 	for _, q := range []Question{{URL: "http://a b/"}, {URL: "/", Remote: "nobody"}, {URL: "/", Header: http.Header{"Host": {"a@b"}}}, {URL: "%zz"}} {

@@ -39,6 +39,7 @@ type pool struct {
 	balancer *balancer.Pool
 	gate     *shaping.Gate
 	retries  *telemetry.Counter
+	queue    *telemetry.Queue
 	dial     atomic.Pointer[dialConf]
 	probe    atomic.Pointer[probeConf]
 	demo     *demo

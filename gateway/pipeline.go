@@ -220,10 +220,12 @@ func (g *Gateway) enter(x *Exchange, p *poolConf) Verdict {
 // queue waits for a seat.
 func (x *Exchange) queue(gate *shaping.Gate) Verdict {
 	since := mono.Now()
+	x.pool.queue.Begin()
 	var refusal shaping.Refusal
 	x.seat, refusal = gate.Enter(x.waitUntil(), since)
 	x.begun = mono.Now()
 	x.queued = x.begun.Sub(since)
+	x.pool.queue.End(x.queued)
 	switch refusal {
 	case shaping.QueueFull:
 		return Verdict{Reason: QueueFull, Detail: "all connections of the pool are in use and too many requests wait"}

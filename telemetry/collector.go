@@ -30,6 +30,8 @@ var (
 	mirrorsDropped = desc("mirrors_dropped_total", "Copies of requests that were not sent to a mirror: too long, or too many under way.")
 
 	upstreamRequests = desc("upstream_requests_total", "Attempts at an endpoint, by the class of the status it answered; none: no answer.", "pool", "endpoint", "code")
+	queueDepth       = desc("queue_depth", "Requests waiting for room in a pool.", "pool")
+	queueWait        = desc("queue_wait_seconds", "How long requests that had to waited for room.", "pool")
 	upstreamDuration = desc("upstream_duration_seconds", "Time from an attempt's start to its response's header, or to its failure.", "pool")
 	upstreamRetries  = desc("upstream_retries_total", "Attempts after the first of a request.", "pool")
 
@@ -107,6 +109,8 @@ func (s sink) pools(h *Hub) {
 		}
 		s.histogram(upstreamDuration, &p.duration, name)
 		s.counter(upstreamRetries, p.retries.Value(), name)
+		s.gauge(queueDepth, float64(p.waiting.Load()), name)
+		s.histogram(queueWait, &p.wait, name)
 	}
 }
 

@@ -59,6 +59,9 @@ func (h *Hub) Endpoint(poolName, endpoint string) *Endpoint {
 // Retry returns the counter of a pool's retries: the same one for the same name until RetainPools drops it.
 func (h *Hub) Retry(poolName string) *Counter { return &h.pools.get(poolName, nil).retries }
 
+// Queue returns the cell of a pool's queue: the same one for the same name until RetainPools drops it.
+func (h *Hub) Queue(poolName string) *Queue { return &Queue{h.pools.get(poolName, nil)} }
+
 // Policy returns the cell of a policy in a mode: the same one for the same names until RetainPolicies drops it.
 func (h *Hub) Policy(name, mode string) *PolicyCell {
 	return h.policies.get(policyKey{name, mode}, nil)

@@ -9,22 +9,24 @@ type Fault uint8
 
 // The faults of attempts.
 const (
-	NoFault       Fault = iota
-	FaultConnect        // no connection: nothing was sent
-	FaultReset          // the connection ended before a response head
-	FaultTimeout        // no response head in time
-	FaultProtocol       // the answer was not HTTP as it must be
-	FaultClient         // the client went away, or its body was malformed or too slow
-	FaultAborted        // the gateway gave up, for a reason of its own
+	NoFault        Fault = iota
+	FaultConnect         // no connection: nothing was sent
+	FaultHandshake       // a connection, but no trust in it: nothing was sent
+	FaultReset           // the connection ended before a response head
+	FaultTimeout         // no response head in time
+	FaultProtocol        // the answer was not HTTP as it must be
+	FaultClient          // the client went away, or its body was malformed or too slow
+	FaultAborted         // the gateway gave up, for a reason of its own
 )
 
 var faultDetail = [...]string{
-	FaultConnect:  "the endpoint could not be connected",
-	FaultReset:    "the endpoint closed the connection without an answer",
-	FaultTimeout:  "the endpoint did not answer in time",
-	FaultProtocol: "the endpoint's answer was malformed",
-	FaultClient:   "the client went away",
-	FaultAborted:  "the request was given up",
+	FaultConnect:   "the endpoint could not be connected",
+	FaultHandshake: "the TLS handshake with the endpoint failed",
+	FaultReset:     "the endpoint closed the connection without an answer",
+	FaultTimeout:   "the endpoint did not answer in time",
+	FaultProtocol:  "the endpoint's answer was malformed",
+	FaultClient:    "the client went away",
+	FaultAborted:   "the request was given up",
 }
 
 // Result is how one attempt ended: with a response head that waits to be delivered, or with a fault.
@@ -53,6 +55,8 @@ func (r *Result) outcome() balancer.Outcome {
 // verdict turns a fault into what the client is told.
 func (r *Result) verdict() Verdict {
 	switch r.Fault {
+	case FaultConnect: // nobody is there, as far as this request could find out
+		return Verdict{Reason: NoEndpoint, Detail: faultDetail[r.Fault]}
 	case FaultTimeout:
 		return Verdict{Reason: UpstreamTimeout, Detail: faultDetail[r.Fault]}
 	case FaultClient:

@@ -137,7 +137,11 @@ func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
 	for fresh := false; ; fresh = true {
 		u, err := up.get(x.begun, fresh, !idempotent(x.Method()))
 		if err != nil {
-			return Result{Fault: FaultConnect, Error: err.Error()}
+			r := Result{Fault: FaultConnect, Error: err.Error()}
+			if errors.Is(err, errHandshake) {
+				r.Fault = FaultHandshake
+			}
+			return r
 		}
 		x.u = u
 		r := x.exchange(u)

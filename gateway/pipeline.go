@@ -277,7 +277,7 @@ func (o *retryOn) wants(r *Result) bool {
 	switch r.Fault {
 	case NoFault:
 		return o.status[r.Status]
-	case FaultConnect:
+	case FaultConnect, FaultHandshake:
 		return o.connect
 	case FaultReset, FaultProtocol:
 		return o.reset

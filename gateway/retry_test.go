@@ -25,7 +25,7 @@ func TestRetryRules(t *testing.T) {
 	}
 	may := func(r table) bool {
 		const attempts = 3
-		name := map[Fault]string{FaultConnect: "connect", FaultReset: "reset", FaultProtocol: "reset", FaultTimeout: "timeout", NoFault: fmt.Sprint(r.status)}[r.fault]
+		name := map[Fault]string{FaultConnect: "connect", FaultHandshake: "connect", FaultReset: "reset", FaultProtocol: "reset", FaultTimeout: "timeout", NoFault: fmt.Sprint(r.status)}[r.fault]
 		listed := name != "" && slices.Contains(r.on, name)
 		harmless := !r.sent || slices.Contains([]string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, r.method)
 		return listed && harmless && r.stored && r.tries < attempts && r.budget && r.due != 2
@@ -154,7 +154,7 @@ func TestFallback(t *testing.T) {
 		return c
 	}
 	text := `{name: r, pool: api, fallback: {on: [timeout, breaker_open], respond: {status: 200, body: later}}}`
-	spare := `{name: r, pool: api, fallback: {on: [upstream_error], pool: spare}}`
+	spare := `{name: r, pool: api, fallback: {on: [upstream_error, no_endpoint], pool: spare}}`
 	reset, connect, fine := Result{Fault: FaultReset, Sent: true}, Result{Fault: FaultConnect}, Result{Status: 200, Sent: true}
 	f("a reason it names", text, fails("GET", Result{Fault: FaultTimeout, Sent: true}), 200, "127.0.0.1:1")
 	f("another reason", text, fails("GET", reset), 502, "127.0.0.1:1")

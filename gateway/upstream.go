@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	cryptotls "crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -127,7 +128,7 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 		t := cryptotls.Client(nc, cfg)
 		if err := t.HandshakeContext(ctx); err != nil {
 			nc.Close() //nolint:errcheck // the error to report is the other
-			return nil, fmt.Errorf("tls handshake: %w", err)
+			return nil, fmt.Errorf("%w: %w", errHandshake, err)
 		}
 		c.Conn, c.secure = t, true
 	}
@@ -150,6 +151,8 @@ func (c *upconn) firstBytes() error {
 	}
 	return err
 }
+
+var errHandshake = errors.New("tls handshake")
 
 // put keeps c for another exchange. Its reader must be at the end of a message with nothing behind it.
 func (u *upstream) put(c *upconn, now mono.Time) {

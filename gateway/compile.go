@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -162,6 +163,7 @@ func (p *compiler) dimensionMeaning(names []string) string {
 }
 
 func (p *compiler) compileRoutes() error {
+	rules := make([]route.Rule, 0, len(p.conf.Routes))
 	for i := range p.conf.Routes {
 		c := &p.conf.Routes[i]
 		e, rule, err := p.compileRoute(c)
@@ -169,9 +171,9 @@ func (p *compiler) compileRoutes() error {
 			return fmt.Errorf("route %s: %w", c.Name, err)
 		}
 		p.snap.routes = append(p.snap.routes, e)
-		p.snap.rules = append(p.snap.rules, rule)
+		rules = append(rules, rule)
 	}
-	t, err := route.Compile(p.snap.rules)
+	t, err := route.Compile(rules)
 	p.snap.table = t
 	return err
 }
@@ -224,7 +226,9 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 		e.unwanted[i] = e.request.drops([]byte(name))
 	}
 	for _, h := range e.request.add {
-		p.snap.spoofable = append(p.snap.spoofable, strings.ToLower(h.name))
+		if name := strings.ToLower(h.name); !slices.Contains(p.snap.spoofable, name) {
+			p.snap.spoofable = append(p.snap.spoofable, name)
+		}
 	}
 	return e, rule, nil
 }

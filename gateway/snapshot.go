@@ -18,7 +18,6 @@ import (
 type Snapshot struct {
 	conf      *config.Config
 	table     *route.Table
-	rules     []route.Rule
 	routes    []*entry
 	dims      []dimension
 	trusted   []netip.Prefix

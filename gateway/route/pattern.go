@@ -192,23 +192,6 @@ func checkLabel(host, label string) error {
 	return nil
 }
 
-// Param returns the value of the ":name" segment of pattern in a path that matched it: a view of path, with what escapes
-// it has. It is false if the pattern has no such parameter or the path is too short. O(segments), no allocation.
-func Param(pattern, path, name string) (string, bool) {
-	for {
-		var want, got string
-		var more, left bool
-		want, pattern, more = strings.Cut(strings.TrimPrefix(pattern, "/"), "/")
-		got, path, left = strings.Cut(strings.TrimPrefix(path, "/"), "/")
-		if strings.HasPrefix(want, ":") && want[1:] == name {
-			return got, got != ""
-		}
-		if !more || !left {
-			return "", false
-		}
-	}
-}
-
 // fold decodes the escapes of reserved characters in a normalised path, so that %40 and @ compare equal: a server may
 // read both as one, and a route must not be dodged by writing the other. The result is only compared, never forwarded.
 func fold(path string) string {

@@ -76,28 +76,6 @@ func TestParseHost(t *testing.T) {
 	f("a b", "cannot stand in a host name")
 }
 
-func TestParam(t *testing.T) {
-	f := func(pattern, path, name, want string, ok bool) {
-		t.Helper()
-		if got, gotOK := Param(pattern, path, name); got != want || gotOK != ok {
-			t.Errorf("Param(%q, %q, %q) = %q, %v", pattern, path, name, got, gotOK)
-		}
-	}
-	f("/users/:id", "/users/17", "id", "17", true)
-	f("/users/:id/orders/:order/*", "/users/17/orders/a%20b/x/y", "order", "a%20b", true)
-	f("/users/:id/orders/:order/*", "/users/17/orders/5", "id", "17", true)
-	f("/:a/:b", "/x/y", "b", "y", true)
-	f("/users/:id", "/users/17", "name", "", false)
-	f("/users/:id", "/users/", "id", "", false)
-	f("/users/:id", "/users", "id", "", false)
-	f("/users/*", "/users/17", "id", "", false)
-	f("~^/(?P<id>.*)", "/17", "id", "", false)
-	f("", "/17", "id", "", false)
-	if n := testing.AllocsPerRun(100, func() { Param("/users/:id/orders/:order", "/users/17/orders/5", "order") }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func TestLiteralPrefix(t *testing.T) {
 	f := func(src, want string) {
 		t.Helper()

@@ -112,8 +112,8 @@ func (r *Reader) makeRoom() {
 	}
 }
 
-// ReadRequest reads a request head into h and holds its buffer still until Unpin. first tells that bytes of the request
-// have come, before more are waited for. io.EOF means that the connection ended between requests.
+// ReadRequest reads a request head into h and holds its buffer still until Unpin. io.EOF means that the
+// connection ended between requests.
 func (r *Reader) ReadRequest(h *Head, lim Limits) error { return r.readHead(h, lim, true) }
 
 // ReadResponse is ReadRequest for a response head.

@@ -22,7 +22,7 @@ const module = "weir"
 //
 //	0  internal/...
 //	1  limiter  shaping  balancer  gateway/route        floor 0 only, nothing sideways
-//	2  config  tls  telemetry                           lower floors, and a library each
+//	2  config  jwt  store  tls  telemetry               lower floors, and a library each
 //	3  gateway  admin
 //	4  the command
 var floors = map[string][]string{
@@ -39,11 +39,13 @@ var floors = map[string][]string{
 	"config":    {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"},
 	"tls":       {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "github.com/pires/go-proxyproto", "github.com/fsnotify/fsnotify"},
 	"telemetry": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "github.com/prometheus/client_golang"},
+	"jwt":       {"internal/...", "golang.org/x", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "github.com/fsnotify/fsnotify"},
+	"store":     {"internal/...", "golang.org/x", "go.etcd.io/bbolt"},
 
-	"gateway": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "config", "tls", "telemetry", "golang.org/x"},
+	"gateway": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "config", "jwt", "store", "tls", "telemetry", "golang.org/x"},
 	"admin":   {"internal/...", "config", "telemetry", "golang.org/x"},
 
-	"": {"internal/...", "admin", "config", "gateway", "telemetry", "tls", "golang.org/x", "github.com/spf13/cobra"},
+	"": {"internal/...", "admin", "config", "gateway", "store", "telemetry", "tls", "golang.org/x", "github.com/spf13/cobra"},
 }
 
 // owners says which package is the only one to import a big dependency.
@@ -55,6 +57,9 @@ var owners = map[string]string{
 	"go.yaml.in/yaml/v3":                  "config",
 	"github.com/spf13/cobra":              "",
 	"github.com/dchest/siphash":           "limiter",
+	"go.etcd.io/bbolt":                    "store",
+	"github.com/golang-jwt/jwt/v5":        "jwt",
+	"github.com/MicahParks/jwkset":        "jwt",
 }
 
 type pkg struct {

@@ -26,24 +26,10 @@ type fault struct {
 // Refused is what type-checks but cannot be bounded or answered: a worst case, over all requests, that costs too much;
 // header fields or a query used as a whole; a regular expression or replacement that is not a literal; join and format.
 func (e *Env) Compile(src string, k Kind) (p *Program, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			p, err = nil, fmt.Errorf("the expression cannot be compiled: %s; write it in a simpler way", oneLine(fmt.Sprint(r)))
-		}
-	}()
-	if strings.TrimSpace(src) == "" {
-		return nil, fmt.Errorf("the expression is empty: write one that gives a %v, such as %s", k, examples[k])
-	}
-	checked, issues := e.cel.Compile(src)
-	if issues.Err() != nil {
-		return nil, e.issue(issues, src)
-	}
-	root := ast.NavigateAST(checked.NativeRep())
-	if t := checked.OutputType(); !t.IsExactType(k.celType()) {
-		return nil, fmt.Errorf("column 1: the expression gives a %s, but a %v is needed here: write one such as %s", cel.FormatCELType(t), k, examples[k])
-	}
-	if f, ok := firstFault(root); ok {
-		return nil, errors.New(position(checked, src, f.id) + f.msg)
+	defer catch(&err)
+	checked, err := e.check(src, k)
+	if err != nil {
+		return nil, err
 	}
 	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
 	estimate, err := e.cel.EstimateCost(checked, sizes{checked})
@@ -53,21 +39,51 @@ func (e *Env) Compile(src string, k Kind) (p *Program, err error) {
 	if estimate.Max > maxStatic {
 		return nil, fmt.Errorf("column 1: the expression may cost %d units on a long request, more than %d: avoid loops within loops over strings that were split", estimate.Max, maxStatic)
 	}
-	metered := estimate.Max > maxCost
-	if metered { // what can never cost more needs no meter, which would cost more than most expressions
-		opts = append(opts, cel.CostLimit(maxCost))
+	limited := estimate.Max > maxCost
+	if limited { // what can never cost more needs no meter, which would cost more than most expressions
+		opts = append(opts, metered...)
 	}
 	prg, err := e.cel.Program(checked, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("column 1: %s", oneLine(err.Error()))
 	}
-	return &Program{env: e, cel: prg, kind: k, dims: e.dimensions(checked), src: src, metered: metered}, nil
+	p = &Program{env: e, cel: prg, kind: k, dims: e.dimensions(checked), src: src, metered: limited}
+	if k == Bool {
+		p.implied, p.exact = e.implied(checked.NativeRep().Expr(), limited)
+	}
+	return p, nil
+}
+
+// catch turns a panic of the library into an error.
+func catch(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("the expression cannot be compiled: %s; write it in a simpler way", oneLine(fmt.Sprint(r)))
+	}
+}
+
+// check parses src, finds the types in it, and refuses what does not give a k or means nothing to a request.
+func (e *Env) check(src string, k Kind) (*cel.Ast, error) {
+	if strings.TrimSpace(src) == "" {
+		return nil, fmt.Errorf("the expression is empty: write one that gives a %v, such as %s", k, examples[k])
+	}
+	checked, issues := e.cel.Compile(src)
+	if issues.Err() != nil {
+		return nil, e.issue(issues, src)
+	}
+	if t := checked.OutputType(); !k.fits(t) {
+		return nil, fmt.Errorf("column 1: the expression gives a %s, but a %v is needed here: write one such as %s", cel.FormatCELType(t), k, examples[k])
+	}
+	if f, ok := firstFault(ast.NavigateAST(checked.NativeRep())); ok {
+		return nil, errors.New(position(checked, src, f.id) + f.msg)
+	}
+	return checked, nil
 }
 
 var examples = [...]string{
-	Bool:   `request.method != "GET"`,
-	String: `request.path.split("/")[1]`,
-	Int:    `request.method == "GET" ? 1 : 5`,
+	Bool:    `request.method != "GET"`,
+	String:  `request.path.split("/")[1]`,
+	Int:     `request.method == "GET" ? 1 : 5`,
+	settled: `response.headers["x-cost"]`,
 }
 
 // firstFault returns the first node that means something to CEL, but not to a request.
@@ -75,7 +91,7 @@ func firstFault(root ast.NavigableExpr) (fault, bool) {
 	for _, n := range ast.MatchDescendants(root, ast.AllMatcher()) {
 		switch n.Kind() {
 		case ast.IdentKind:
-			if name := n.AsIdent(); (name == varHeaders || name == varQuery) && !askedByName(n) {
+			if name := n.AsIdent(); (name == varHeaders || name == varQuery || name == varResponseHeaders) && !askedByName(n) {
 				return fault{n.ID(), fmt.Sprintf(`%s can only be asked by name: write %s["name"], or "name" in %s`, name, name, name)}, true
 			}
 		case ast.CallKind:
@@ -159,6 +175,9 @@ func (e *Env) issue(issues *cel.Issues, src string) error {
 func (e *Env) advise(msg string) string {
 	if rest, ok := strings.CutPrefix(msg, "undeclared reference to '"); ok {
 		name, _, _ := strings.Cut(rest, "'")
+		if root, _, _ := strings.Cut(name, "."); root == "response" && e.settle != nil {
+			return fmt.Sprintf("%s is only known in settle: this expression runs before there is a response, and sees the request alone", name)
+		}
 		return fmt.Sprintf("nothing is called %q: known are %s, and functions of CEL", name, strings.Join(e.names, ", "))
 	}
 	if strings.HasPrefix(msg, "Syntax error: token recognition error at: '=") {
@@ -196,7 +215,7 @@ type sizes struct{ checked *cel.Ast }
 // EstimateSize implements cost.Estimator.
 func (s sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 	if len(node.Path()) > 0 && node.Type() != nil && node.Type().Kind() == types.StringKind {
-		return &cost.SizeEstimate{Min: 0, Max: maxValue}
+		return &cost.SizeEstimate{Min: 0, Max: MaxValue}
 	}
 	if e := node.Expr(); e != nil && e.Kind() == ast.CallKind && e.AsCall().FunctionName() == overloads.TypeConvertString {
 		switch s.checked.NativeRep().GetType(e.AsCall().Args()[0].ID()).Kind() {

@@ -3,6 +3,8 @@ package expr
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/ext"
@@ -15,45 +17,66 @@ const (
 	Bool   Kind = iota // a condition
 	String             // the value of a dimension
 	Int                // a cost; 0 or more
+
+	settled // a cost, as a settle expression may give it
 )
 
-func (k Kind) String() string { return [...]string{"bool", "string", "int"}[k] }
+func (k Kind) String() string { return [...]string{"bool", "string", "int", "cost"}[k] }
 
-func (k Kind) celType() *cel.Type {
-	return [...]*cel.Type{cel.BoolType, cel.StringType, cel.IntType}[k]
+// fits reports whether an expression of type t gives a k, or may turn out to.
+func (k Kind) fits(t *cel.Type) bool {
+	switch k {
+	case Bool:
+		return t.IsExactType(cel.BoolType)
+	case String:
+		return t.IsExactType(cel.StringType)
+	case Int:
+		return t.IsExactType(cel.IntType)
+	}
+	return t.IsExactType(cel.IntType) || t.IsExactType(cel.StringType) || t.IsExactType(cel.DoubleType) || t.IsExactType(cel.DynType)
 }
 
-// The request's own variables. CEL resolves the longest dotted name that is declared, so no type "request" is needed.
+// The variables besides the dimensions. CEL resolves the longest dotted name that is declared, so no types "request" and "response" are needed.
 const (
 	varMethod  = "request.method"
 	varHost    = "request.host"
 	varPath    = "request.path"
 	varHeaders = "request.headers"
 	varQuery   = "request.query"
+
+	varStatus          = "response.status"
+	varBytes           = "response.bytes"
+	varResponseHeaders = "response.headers"
+	varJSON            = "response.json"
 )
+
+// MaxValue is how many bytes a string of a request or a response may have. A longer one is an evaluation error.
+const MaxValue = 16 << 10
 
 // Bounds on an expression, in source and at work. A unit of cost is about 10 bytes of a string looked at or made.
 const (
 	maxSource      = 8 << 10        // characters
 	maxNesting     = 100            // of brackets and operators
 	maxReplacement = 32             // bytes of what replace() puts in
-	maxValue       = 16 << 10       // bytes of a string of a request; a longer one is an evaluation error
 	maxStatic      = 10_000_000_000 // worst case over all requests; more is refused at compile
 	maxCost        = 200_000        // what one evaluation may spend
 )
 
+// fieldsType is the type of header fields and queries.
+var fieldsType = cel.MapType(cel.StringType, cel.StringType)
+
 // An Env is what expressions can name: the request and the dimensions. It is immutable and safe for concurrent use.
 type Env struct {
-	cel   *cel.Env
-	dims  map[string]int // index by name
-	names []string       // everything declared, for hints
+	cel    *cel.Env
+	dims   map[string]int       // index by name
+	names  []string             // everything declared, for hints
+	settle func() (*Env, error) // this one and the response, made when first asked for; nil in that one itself
 }
 
 // NewEnv returns an environment with these dimensions, each a string variable. Their order gives the indices that
 // [Request.Dimension] is asked for and [Program.Uses] returns.
 func NewEnv(dimensions []string) (*Env, error) {
 	e := &Env{dims: make(map[string]int, len(dimensions)), names: []string{varMethod, varHost, varPath, varHeaders, varQuery}}
-	fields := cel.MapType(cel.StringType, cel.StringType)
 	opts := []cel.EnvOption{
 		ext.Strings(),
 		cel.OptionalTypes(),
@@ -63,8 +86,8 @@ func NewEnv(dimensions []string) (*Env, error) {
 		cel.Variable(varMethod, cel.StringType),
 		cel.Variable(varHost, cel.StringType),
 		cel.Variable(varPath, cel.StringType),
-		cel.Variable(varHeaders, fields),
-		cel.Variable(varQuery, fields),
+		cel.Variable(varHeaders, fieldsType),
+		cel.Variable(varQuery, fieldsType),
 	}
 	var errs []error
 	for i, name := range dimensions {
@@ -87,7 +110,24 @@ func NewEnv(dimensions []string) (*Env, error) {
 	if e.cel, err = cel.NewEnv(opts...); err != nil {
 		return nil, fmt.Errorf("declare dimensions: %w", err)
 	}
+	e.settle = sync.OnceValues(e.withResponse)
 	return e, nil
+}
+
+// withResponse returns e with the response's variables.
+func (e *Env) withResponse() (*Env, error) {
+	extended, err := e.cel.Extend(
+		cel.CustomTypeAdapter(jsonAdapter{e.cel.CELTypeAdapter()}),
+		cel.Variable(varStatus, cel.IntType),
+		cel.Variable(varBytes, cel.IntType),
+		cel.Variable(varResponseHeaders, fieldsType),
+		cel.Variable(varJSON, cel.DynType),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("declare the response: %w", err)
+	}
+	names := slices.Insert(slices.Clone(e.names), slices.Index(e.names, varQuery)+1, varStatus, varBytes, varResponseHeaders, varJSON)
+	return &Env{cel: extended, dims: e.dims, names: names}, nil
 }
 
 // reserved are the words of CEL's grammar, the names of its types, and our own root: no dimension can have them.

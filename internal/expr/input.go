@@ -15,11 +15,20 @@ import (
 type input struct {
 	env            *Env
 	request        Request
+	response       Response // nil but in an outcome
 	headers, query fields
 }
 
 func newInput() *input {
-	return &input{headers: fields{get: Request.Header, lower: true}, query: fields{get: Request.Query}}
+	in := &input{}
+	in.bind()
+	return in
+}
+
+// bind lets the fields ask whatever request in has at the time.
+func (in *input) bind() {
+	in.headers = fields{in: in, get: func(in *input, name string) (string, bool) { return in.request.Header(name) }, lower: true}
+	in.query = fields{in: in, get: func(in *input, name string) (string, bool) { return in.request.Query(name) }}
 }
 
 // ResolveName implements cel.Activation. A dimension that the request does not have is "".
@@ -47,20 +56,20 @@ func (in *input) ResolveName(name string) (any, bool) {
 // Parent implements cel.Activation.
 func (in *input) Parent() cel.Activation { return nil }
 
-// value hands a string of the request to CEL. The estimates that bound the cost hold for strings of maxValue at most.
+// value hands a string that strangers chose to CEL. The bounds on the cost hold for strings of MaxValue at most.
 func value(s string) ref.Val {
-	if len(s) > maxValue {
-		return types.NewErr("a string of %d bytes is more than the %d an expression may look at", len(s), maxValue)
+	if len(s) > MaxValue {
+		return types.NewErr("a string of %d bytes is more than the %d an expression may look at", len(s), MaxValue)
 	}
 	return types.String(s)
 }
 
-// fields are the header fields or the query of a request as a CEL map, asked lazily. It knows no keys but those it is
+// fields are the header fields or the query of a request or a response as a CEL map, asked lazily. It knows no keys but those it is
 // asked for; compile refuses expressions that would list, count or compare them.
 type fields struct {
-	lookup Request
-	get    func(Request, string) (string, bool)
-	lower  bool // keys are taken in any case
+	in    *input
+	get   func(in *input, name string) (string, bool)
+	lower bool // keys are taken in any case
 }
 
 var _ traits.Mapper = (*fields)(nil)
@@ -75,7 +84,7 @@ func (f *fields) Find(key ref.Val) (ref.Val, bool) {
 	if f.lower {
 		s = strings.ToLower(s)
 	}
-	s, ok = f.get(f.lookup, s)
+	s, ok = f.get(f.in, s)
 	if !ok {
 		return nil, false
 	}

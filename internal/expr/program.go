@@ -30,7 +30,9 @@ type Program struct {
 	dims []int
 	src  string
 
-	metered bool // its worst case is more than maxCost
+	metered bool     // its worst case is more than maxCost
+	implied Equality // without values: none
+	exact   bool
 }
 
 // Uses returns the indices of the dimensions that the expression can read, ascending. A loop variable that hides a
@@ -97,9 +99,9 @@ func (p *Program) eval(r Request, k Kind) (v ref.Val, err error) {
 		panic(fmt.Sprintf("BUG: expr: %v asked of a program that gives %v", k, p.kind))
 	}
 	in := inputs.Get().(*input)
-	in.env, in.request, in.headers.lookup, in.query.lookup = p.env, r, r, r
+	in.env, in.request = p.env, r
 	v, _, err = p.cel.Eval(in)
-	in.env, in.request, in.headers.lookup, in.query.lookup = nil, nil, nil, nil
+	in.env, in.request = nil, nil
 	inputs.Put(in)
 	if err != nil {
 		return nil, errors.New(oneLine(err.Error()))

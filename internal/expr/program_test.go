@@ -54,9 +54,9 @@ func TestCostIsBounded(t *testing.T) {
 	}
 }
 
-// The estimates hold up to maxValue, and so does every string.
+// The estimates hold up to MaxValue, and so does every string.
 func TestLongStringsAreRefused(t *testing.T) {
-	long := strings.Repeat("a", maxValue+1)
+	long := strings.Repeat("a", MaxValue+1)
 	r := &request{method: long, host: long, path: long, headers: map[string]string{"a": long}, query: map[string]string{"a": long}, dims: []string{long, long}}
 	for _, src := range []string{
 		`request.method == "a"`, `request.host == "a"`, `request.path == "a"`, `tenant == "a"`, `request.headers.a == "a"`,

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -18,16 +17,18 @@ type checker struct {
 	root   *yaml.Node
 	faults *faultList
 
-	pools, routes, dimensions []string // names that may be referred to; dimensions with the built-in ones
-	exprs                     *expressions
+	pools nameSet
+	known *known // filled by checkDimensions and before
 }
 
 // check records every fault of c that decoding could not see. It is silent about paths that have a fault already.
 func check(c *Config, root *yaml.Node, faults *faultList) {
-	k := &checker{c: c, root: root, faults: faults}
-	k.pools = names(c.Pools, func(p *Pool) string { return p.Name })
-	k.routes = names(c.Routes, func(r *Route) string { return r.Name })
+	k := &checker{c: c, root: root, faults: faults, known: &known{}}
+	c.known = k.known
+	k.pools = namesOf(c.Pools, func(p *Pool) string { return p.Name })
+	k.known.routes = namesOf(c.Routes, func(r *Route) string { return r.Name })
 	k.checkDimensions()
+	k.checkJWT()
 	k.checkAdmin()
 	k.checkListeners()
 	k.checkTLS()
@@ -40,17 +41,6 @@ func check(c *Config, root *yaml.Node, faults *faultList) {
 	}
 	k.checkNames("routes", len(c.Routes), func(i int) string { return c.Routes[i].Name })
 	k.checkPolicies()
-}
-
-// names returns the names of a list that are not empty.
-func names[T any](list []T, name func(*T) string) []string {
-	var all []string
-	for i := range list {
-		if s := name(&list[i]); s != "" {
-			all = append(all, s)
-		}
-	}
-	return all
 }
 
 // fault records a fault of the value at path, or of its nearest ancestor in the file.
@@ -106,21 +96,10 @@ func (k *checker) checkNames(list string, n int, name func(int) string) {
 }
 
 // checkReference checks that something defines a name. what is pool, route, or dimension.
-func (k *checker) checkReference(path, what, name string, known []string) {
-	if slices.Contains(known, name) {
-		return
+func (k *checker) checkReference(path, what, name string, known *nameSet) {
+	if !known.has(name) {
+		k.fault(path, "%s", undefined(what, name, known.list))
 	}
-	advice := didYouMean(name, known)
-	switch {
-	case advice != "":
-	case len(known) == 0:
-		advice = fmt.Sprintf(": define it under %ss:", what)
-	case len(known) <= 8:
-		advice = fmt.Sprintf(": there are %s", strings.Join(known, ", "))
-	default:
-		advice = fmt.Sprintf(": define it under %ss:, or name one that is there", what)
-	}
-	k.fault(path, "there is no %s %s%s", what, quote(name), advice)
 }
 
 // address is a host and port to listen on or to dial.

@@ -37,7 +37,7 @@ func (k *checker) checkPool(p *Pool, path string) {
 	}
 	switch {
 	case p.HashOn != "":
-		k.checkReference(path+".hash_on", "dimension", p.HashOn, k.dimensions)
+		k.checkReference(path+".hash_on", "dimension", p.HashOn, &k.known.dimensions)
 	case p.Balance == "ring_hash" || p.Balance == "maglev":
 		k.fault(path+".hash_on", "is missing: balance: %s needs a dimension to hash, for example hash_on: ip", p.Balance)
 	}

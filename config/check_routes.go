@@ -16,7 +16,7 @@ func (k *checker) checkRoute(r *Route, path string) {
 	k.checkTransform(&r.Request, path+".request")
 	k.checkTransform(&r.Response, path+".response")
 	if m := &r.Mirror; m.Pool != "" {
-		k.checkReference(path+".mirror.pool", "pool", m.Pool, k.pools)
+		k.checkReference(path+".mirror.pool", "pool", m.Pool, &k.pools)
 	} else if m.Percent > 0 {
 		k.fault(path+".mirror.pool", "is missing: write the pool that gets the copies")
 	}
@@ -42,7 +42,7 @@ func (k *checker) checkTarget(r *Route, path string) {
 		k.fault(path+"."+ways[1], "a route goes one way, and this one has %s: keep one", strings.Join(ways, " and "))
 	}
 	if r.Pool != "" {
-		k.checkReference(path+".pool", "pool", r.Pool, k.pools)
+		k.checkReference(path+".pool", "pool", r.Pool, &k.pools)
 	}
 	k.checkSplit(r.Split, path+".split")
 	if r.Respond != nil {
@@ -65,7 +65,7 @@ func (k *checker) checkSplit(split []Split, path string) {
 		if s.Pool == "" {
 			continue // recorded as missing
 		}
-		k.checkReference(at, "pool", s.Pool, k.pools)
+		k.checkReference(at, "pool", s.Pool, &k.pools)
 		if j, twice := first[s.Pool]; twice {
 			k.fault(at, "the pool %s is in this split twice, first in line %d: add the weights up", quote(s.Pool), k.line(fmt.Sprintf("%s[%d].pool", path, j)))
 		}
@@ -238,7 +238,7 @@ func (k *checker) checkFallback(r *Route, path string) {
 		k.checkRespond(f.Respond, path+".respond")
 	}
 	if f.Pool != "" {
-		k.checkReference(path+".pool", "pool", f.Pool, k.pools)
+		k.checkReference(path+".pool", "pool", f.Pool, &k.pools)
 		if f.Pool == r.Pool {
 			k.fault(path+".pool", "the route's own pool is no fallback for itself: name another")
 		}

@@ -17,6 +17,7 @@ type decoder struct {
 	env      func(string) (string, bool)
 	expanded map[string]string // text of the file by what variables made of it
 	faults   *faultList
+	verbatim bool     // the text comes from the network: variables are text, and no files are read
 	path     []string // of the value being decoded: routes, [2], match
 	aliased  int      // values decoded through aliases so far
 	inAlias  int      // how many aliases deep the current value is
@@ -60,7 +61,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, f *field) {
 	switch {
 	case v.Kind() == reflect.Interface:
 		d.laterValue(n, f)
-	case v.Kind() == reflect.Struct:
+	case isKeys(v.Type()):
 		d.structure(n, v, f)
 	case v.Kind() == reflect.Slice:
 		d.list(n, v, f)
@@ -87,7 +88,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, f *field) {
 	d.pairs(n, v, l, given, 0)
 	for i := range l.fields {
 		f := &l.fields[i]
-		if !f.required {
+		if !f.required || d.excused(f, v, l) {
 			continue
 		}
 		d.path = append(d.path, f.key)
@@ -100,6 +101,16 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, f *field) {
 		}
 		d.path = d.path[:len(d.path)-1]
 	}
+}
+
+// excused says whether a required field of v need not be there, as the key that stands for it is, right or wrong.
+func (d *decoder) excused(f *field, v reflect.Value, l *layout) bool {
+	if f.unless == "" {
+		return false
+	}
+	d.path = append(d.path, f.unless)
+	defer func() { d.path = d.path[:len(d.path)-1] }()
+	return !v.Field(l.byKey[f.unless].index).IsZero() || d.faults.paths[d.where()]
 }
 
 func hint(f *field) string {
@@ -219,7 +230,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, f *field) {
 	}
 	items := reflect.MakeSlice(v.Type(), 0, min(len(n.Content), 64)) // grown as items turn out to be good
 	for i, item := range n.Content {
-		if len(d.faults.list) >= maxFaults {
+		if d.faults.full() {
 			break
 		}
 		items = reflect.Append(items, reflect.Zero(v.Type().Elem()))
@@ -246,9 +257,9 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 		d.fault(n, "%s where a single value is wanted: write %s: value", describe(n), f.key)
 		return
 	}
-	text, problem := expand(n.Value, d.env, f.template)
-	if path, isFile := strings.CutPrefix(text, "file:"); problem == "" && isFile && v.Type() == secretType {
-		text, problem = readSecret(path)
+	text, problem := n.Value, ""
+	if !d.verbatim {
+		text, problem = d.resolve(n.Value, v.Type() == secretType, f)
 	}
 	if problem != "" {
 		d.fault(n, "%s", problem)
@@ -269,6 +280,15 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 		return
 	}
 	v.Set(fresh)
+}
+
+// resolve returns text with its variables expanded, or what is in the file that a secret names.
+func (d *decoder) resolve(text string, secret bool, f *field) (string, string) {
+	text, problem := expand(text, d.env, f.template)
+	if path, isFile := strings.CutPrefix(text, "file:"); problem == "" && isFile && secret {
+		return readSecret(path)
+	}
+	return text, problem
 }
 
 // describe says what a node is, in words.

@@ -7,8 +7,9 @@
 // which knows its line and column. A fault of syntax ends here: what follows a syntax error is a guess. (2) The tree is
 // decoded over the structs of this package, whose tags are the schema. Every unknown or repeated key, wrong type, missing
 // unit, value out of range and unset variable becomes a [Fault], and decoding goes on. (3) What needs more than one value is
-// checked: names, references, addresses, files, expressions. A check is silent about a path that already has a fault, so that
-// one slip is told once. (4) The faults are sorted into file order.
+// checked: names, references, addresses, files, expressions. Before that, policies take from their parents what they do not
+// give themselves, so that what is checked, shown and hashed is what is in force. A check is silent about a path that already
+// has a fault, so that one slip is told once. (4) The faults are sorted into file order.
 //
 // # Variables and templates
 //
@@ -22,6 +23,12 @@
 //
 // Anchors, aliases and merge keys (<<) work as in YAML 1.1. What aliases expand to is bounded (maxAliased values), so a small
 // file cannot become a large configuration.
+//
+// # Policies of the API
+//
+// [Config.With] adds policies that came over the network to a Config that is right already. They go the same four steps, each
+// with its own text and its own list of faults, against the names, routes and expressions that Parse left behind. What must not
+// be done for the network is not: variables, files, aliases.
 //
 // # What this package does not do
 //

@@ -117,7 +117,7 @@ default or says ` + "`enabled: false`" + `.
 			if inner.Kind() == reflect.Pointer {
 				inner = inner.Elem()
 			}
-			if inner.Kind() == reflect.Struct {
+			if isKeys(inner) {
 				section(inner, strings.TrimPrefix(path+"."+f.key+suffix, "."))
 			}
 		}
@@ -134,7 +134,8 @@ func valueCell(f *field) string {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	name := map[reflect.Type]string{durationType: "duration", sizeType: "size", percentType: "share", secretType: "secret"}[t]
+	name := map[reflect.Type]string{durationType: "duration", sizeType: "size", percentType: "share", secretType: "secret",
+		amountType: "number or share", windowType: "duration or period"}[t]
 	if name == "" {
 		name = map[reflect.Kind]string{reflect.String: "text", reflect.Bool: "true or false", reflect.Int: "number", reflect.Int64: "number",
 			reflect.Struct: "keys", reflect.Interface: "keys"}[t.Kind()]
@@ -155,6 +156,8 @@ func valueCell(f *field) string {
 
 func defaultCell(f *field) string {
 	switch {
+	case f.unless != "":
+		return "**required** without `" + f.unless + "`"
 	case f.required:
 		return "**required**"
 	case f.typ.Kind() == reflect.Bool && f.def == "":

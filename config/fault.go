@@ -9,6 +9,9 @@ import (
 // maxFaults bounds how many faults one file is told about; a file with more is not of this format.
 const maxFaults = 1000
 
+// maxExtraFaults is maxFaults for a policy of the API.
+const maxExtraFaults = 100
+
 // Fault is one thing wrong with a file.
 type Fault struct {
 	File    string
@@ -41,12 +44,13 @@ type faultList struct {
 	lines int // of the file; 0 until they are counted
 	list  Faults
 	paths map[string]bool // that have a fault already
+	body  bool            // the text is one policy from the API, not a file
 }
 
 // add records a fault of the value at path. The message is one line, prefixed with the path.
 func (l *faultList) add(p place, path, format string, args ...any) {
 	l.mark(path)
-	if len(l.list) >= maxFaults {
+	if l.full() {
 		return
 	}
 	if l.lines > 0 && p.line > l.lines { // the library places what is missing at the end behind it
@@ -57,6 +61,27 @@ func (l *faultList) add(p place, path, format string, args ...any) {
 		message = path + ": " + message
 	}
 	l.list = append(l.list, Fault{File: l.file, Line: p.line, Col: p.col, Path: path, Message: message})
+}
+
+// empty says what to do about a text with nothing in it.
+func (l *faultList) empty() string {
+	if l.body {
+		return "the text is empty: " + extraExample
+	}
+	return "the file is empty: start from config.example.yaml"
+}
+
+// one says what one text holds.
+func (l *faultList) one() string {
+	if l.body {
+		return "text holds one policy"
+	}
+	return "file holds one configuration"
+}
+
+// full says whether no more faults are recorded.
+func (l *faultList) full() bool {
+	return len(l.list) >= maxFaults || (l.body && len(l.list) >= maxExtraFaults)
 }
 
 // mark makes later checks silent about path.

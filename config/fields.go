@@ -12,7 +12,14 @@ var (
 	sizeType     = reflect.TypeFor[Size]()
 	percentType  = reflect.TypeFor[Percent]()
 	secretType   = reflect.TypeFor[Secret]()
+	amountType   = reflect.TypeFor[Amount]()
+	windowType   = reflect.TypeFor[Window]()
 )
+
+// isKeys says whether a value of type t is keys in the file. Some structs are a single value there.
+func isKeys(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && t != amountType && t != windowType
+}
 
 // field is what the tags of a struct's field say.
 type field struct {
@@ -24,7 +31,8 @@ type field struct {
 	enum     []string // enum: the only values
 	later    string   // later: why any value but the default is refused
 	min, max string   // min, max: as they would be written in the file
-	required bool     // required: must be given, and not empty
+	required bool     // required: must be given, and not empty; required: unless KEY: if that key is empty
+	unless   string   // required: unless KEY
 	template string   // template: text or dimensions; ${names} that are no environment variables are left as they are
 }
 
@@ -55,6 +63,9 @@ func layoutOf(t reflect.Type) *layout {
 			min: sf.Tag.Get("min"), max: sf.Tag.Get("max"),
 			required: sf.Tag.Get("required") == "true", template: sf.Tag.Get("template"),
 		}
+		if other, ok := strings.CutPrefix(sf.Tag.Get("required"), "unless "); ok {
+			f.required, f.unless = true, other
+		}
 		if e := sf.Tag.Get("enum"); e != "" {
 			f.enum = strings.Split(e, ",")
 		}
@@ -73,7 +84,7 @@ func layoutOf(t reflect.Type) *layout {
 // setDefault stores into v what a field holds that the file does not give.
 func setDefault(v reflect.Value, f *field) {
 	switch {
-	case f.typ.Kind() == reflect.Struct:
+	case isKeys(f.typ):
 		v.Set(layoutOf(f.typ).defaults)
 	case f.def == "" || f.typ.Kind() == reflect.Interface:
 	case f.typ.Kind() == reflect.Slice:

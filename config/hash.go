@@ -41,6 +41,12 @@ func (d *digester) add(v reflect.Value) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
+		if !isKeys(v.Type()) {
+			for i := range v.NumField() {
+				d.add(v.Field(i))
+			}
+			break
+		}
 		l := layoutOf(v.Type())
 		for i := range l.fields {
 			d.open = append(append(d.open, l.fields[i].key...), '=')

@@ -71,12 +71,18 @@ func same(n, def *yaml.Node) bool {
 
 // check returns what is wrong with a value of the right type by the field's enum and range, or "".
 func (f *field) check(v reflect.Value, text string) string {
-	if f.enum != nil && !slices.Contains(f.enum, text) {
+	if f.enum != nil && !slices.Contains(f.enum, text) && (text != "" || f.def != "" || f.required) {
 		problem := quote(text) + " is not one of " + strings.Join(f.enum, ", ")
 		if meant := nearest(text, f.enum); meant != "" {
 			problem += ": did you mean " + meant + "?"
 		}
 		return problem
+	}
+	if v.Kind() == reflect.Struct {
+		if !v.Field(1).IsZero() { // a share, or a period of the calendar
+			return ""
+		}
+		v = v.Field(0)
 	}
 	if (f.min != "" && less(v, f.limit(f.min))) || (f.max != "" && less(f.limit(f.max), v)) {
 		switch {
@@ -99,6 +105,9 @@ func (f *field) limit(text string) reflect.Value {
 	v := reflect.New(t).Elem()
 	if problem := setScalar(v, text); problem != "" {
 		panic("BUG: bound of " + f.key + ": " + problem)
+	}
+	if v.Kind() == reflect.Struct {
+		v = v.Field(0)
 	}
 	return v
 }

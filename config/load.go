@@ -49,11 +49,6 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 	if c.Node.Name == "" {
 		c.Node.Name, _ = os.Hostname()
 	}
-	for i := range c.Policies {
-		if p := &c.Policies[i]; p.Burst == 0 {
-			p.Burst = p.Limit
-		}
-	}
 	check(c, root, faults)
 	if err := faults.err(); err != nil {
 		return nil, err

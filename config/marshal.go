@@ -87,6 +87,13 @@ func (d dumper) dump(v reflect.Value) any {
 		return x.String()
 	case Percent:
 		return x.String()
+	case Amount:
+		if x.Share != 0 {
+			return x.String()
+		}
+		return x.Units
+	case Window:
+		return x.String()
 	}
 	switch v.Kind() {
 	case reflect.Struct:
@@ -107,7 +114,7 @@ func (d dumper) dump(v reflect.Value) any {
 	return v.String()
 }
 
-// dumpStruct leaves out what is not there (a nil pointer), what this version never has in force, and a body that came from a
+// dumpStruct leaves out what is not there (a nil pointer, no amount), what this version never has in force, and a body that came from a
 // file.
 func (d dumper) dumpStruct(v reflect.Value) object {
 	l := layoutOf(v.Type())
@@ -117,7 +124,7 @@ func (d dumper) dumpStruct(v reflect.Value) object {
 	for i := range l.fields {
 		f := &l.fields[i]
 		value := v.Field(f.index)
-		if (f.later != "" && f.enum == nil) || (value.Kind() == reflect.Pointer && value.IsNil()) {
+		if (f.later != "" && f.enum == nil) || (value.Kind() == reflect.Pointer && value.IsNil()) || (value.Type() == amountType && value.IsZero()) {
 			continue
 		}
 		if isRespond && f.key == "body" && respond.File != "" {

@@ -26,7 +26,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, text)
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}, Policy{}), cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("%s in\n%s", diff, text)
 		}
 		if got.Hash() != want.Hash() {
@@ -63,12 +63,8 @@ func drawFile(t *rapid.T) []byte {
 		route["timeout"] = durations.Draw(t, "timeout")
 		route["request"] = map[string]any{"set": []any{map[string]any{"name": "x-a", "value": rapid.SampledFrom([]string{"${ip}", "$${ip}", "1", "true", "null", ""}).Draw(t, "value")}}}
 	}
-	policy := map[string]any{"name": "q", "limit": rapid.IntRange(1, 1_000_000).Draw(t, "n"), "window": durations.Draw(t, "window")}
-	if maybe("burst") {
-		policy["burst"] = rapid.IntRange(1, 1_000_000).Draw(t, "b")
-	}
 	data, err := yaml.Marshal(map[string]any{
-		"listeners": []any{listener}, "pools": []any{pool}, "routes": []any{route}, "policies": []any{policy},
+		"listeners": []any{listener}, "pools": []any{pool}, "routes": []any{route}, "policies": drawPolicies(t),
 		"headers": map[string]any{"legacy": maybe("legacy"), "reason": maybe("reason")},
 		"node":    map[string]any{"zone": text.Draw(t, "node")},
 	})
@@ -76,4 +72,61 @@ func drawFile(t *rapid.T) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// drawPolicies returns policies that may have one another for parents.
+func drawPolicies(t *rapid.T) []any {
+	draw := func(label string, values ...any) any { return rapid.SampledFrom(values).Draw(t, label) }
+	policies := []any{}
+	kinds := map[string]string{} // algorithm by name
+	names := []string{}
+	for i := range rapid.IntRange(0, 8).Draw(t, "policies") {
+		p := map[string]any{"name": fmt.Sprintf("q%d", i)}
+		kind := "token_bucket"
+		isChild := i > 0 && rapid.Bool().Draw(t, "child")
+		if isChild {
+			parent := rapid.SampledFrom(names).Draw(t, "parent")
+			p["parent"], kind = parent, kinds[parent]
+		}
+		amount := func(label string) any {
+			if isChild && rapid.Bool().Draw(t, label+" is a share") {
+				return draw(label, "5%", "0.1%", "33.333333333%", "100%")
+			}
+			return rapid.IntRange(1, 1_000_000).Draw(t, label)
+		}
+		if !isChild || rapid.Bool().Draw(t, "limit") {
+			p["limit"] = amount("limit")
+		}
+		if rapid.Bool().Draw(t, "algorithm") {
+			kind = draw("kind", "token_bucket", "sliding_window", "leaky_bucket", "fixed_window", "concurrency", "adaptive", "quota").(string)
+			p["algorithm"] = kind
+			p["window"] = draw("window", "1s", "90s", "20m")
+			if kind == "quota" {
+				p["window"], p["timezone"] = draw("period", "hour", "day", "week", "month"), draw("zone", "UTC", "Europe/Berlin", nil)
+			}
+		}
+		if kind == "sliding_window" {
+			p["granularity"] = rapid.IntRange(1, 1000).Draw(t, "parts")
+		}
+		bursts := kind == "token_bucket" || kind == "leaky_bucket" || kind == "adaptive"
+		if bursts && rapid.Bool().Draw(t, "burst") {
+			p["burst"] = amount("burst")
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "overrides") {
+			o := map[string]any{"when": `ip == "::1"`, "limit": amount("other")}
+			if bursts && rapid.Bool().Draw(t, "burst") {
+				o["burst"] = amount("other burst")
+			}
+			list, _ := p["overrides"].([]any)
+			p["overrides"] = append(list, o)
+		}
+		if rapid.Bool().Draw(t, "rest") {
+			p["mode"], p["priority"], p["cost"] = draw("mode", "enforce", "shadow", "off", nil), draw("priority", "", "low", "high", nil), draw("cost", 0, 5, "2", `request.method == "GET" ? 1 : 2`, nil)
+			p["action"], p["max_wait"] = "queue", draw("wait", "1ms", "1m")
+			p["when"], p["dimensions"], p["routes"] = draw("when", "", "true", nil), draw("dimensions", nil, []string{}, []string{"ip", "path"}), draw("routes", nil, []string{}, []string{"r"})
+		}
+		policies, names = append(policies, p), append(names, p["name"].(string))
+		kinds[p["name"].(string)] = kind
+	}
+	return policies
 }

@@ -24,6 +24,14 @@ func setScalar(v reflect.Value, text string) string {
 		p, problem := parsePercent(text)
 		v.SetFloat(float64(p))
 		return problem
+	case amountType:
+		a, problem := parseAmount(text)
+		v.Set(reflect.ValueOf(a))
+		return problem
+	case windowType:
+		w, problem := parseWindow(text)
+		v.Set(reflect.ValueOf(w))
+		return problem
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -60,9 +68,6 @@ func badInteger(text string) string {
 	if plain := strings.NewReplacer("_", "", ",", "", " ", "").Replace(text); plain != text && isDigits(plain) {
 		return fmt.Sprintf("%s is not a whole number: write %s", quote(text), plain)
 	}
-	if share, ok := strings.CutSuffix(text, "%"); ok && isDigits(share) {
-		return fmt.Sprintf("%s is not a whole number: shares of something else are not available in this version: write digits only", quote(text))
-	}
 	if isDigits(strings.TrimPrefix(text, "-")) {
 		return fmt.Sprintf("%s is too large", quote(text))
 	}
@@ -98,8 +103,6 @@ func parseDuration(text string) (time.Duration, string) {
 	case strings.HasSuffix(text, "d") && isDigits(text[:len(text)-1]) && len(text) < 6:
 		days, _ := strconv.Atoi(text[:len(text)-1])
 		return 0, fmt.Sprintf("%s is not a duration: days are written in hours: write %dh", quote(text), 24*days)
-	case text == "hour" || text == "day" || text == "week" || text == "month":
-		return 0, fmt.Sprintf("%s is not a duration: windows of the calendar are not available in this version: write for example 24h", quote(text))
 	}
 	if n, unit := splitUnit(text); n != "" {
 		for _, u := range []struct{ short, long string }{

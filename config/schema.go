@@ -33,16 +33,23 @@ func Schema() []byte {
 func structSchema(t reflect.Type, defs schema) schema {
 	properties := schema{}
 	var required []string
+	var either []schema
 	for i := range layoutOf(t).fields {
 		f := &layoutOf(t).fields[i]
 		properties[f.key] = fieldSchema(f, defs)
-		if f.required {
+		switch {
+		case f.unless != "":
+			either = []schema{{"required": []string{f.key}}, {"required": []string{f.unless}}}
+		case f.required:
 			required = append(required, f.key)
 		}
 	}
 	s := schema{"type": "object", "properties": properties, "additionalProperties": false}
 	if required != nil {
 		s["required"] = required
+	}
+	if either != nil {
+		s["anyOf"] = either
 	}
 	return s
 }
@@ -79,15 +86,21 @@ func defaultOf(f *field) any {
 	return f.def
 }
 
+const durationPattern = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
+
 // valueSchema returns the schema of a value of type t in field f.
 func valueSchema(f *field, t reflect.Type, defs schema) schema {
 	switch t {
 	case durationType:
-		return orVariable(schema{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`}, schema{"const": 0})
+		return orVariable(schema{"type": "string", "pattern": durationPattern}, schema{"const": 0})
 	case sizeType:
 		return orVariable(schema{"type": "string", "pattern": `^[0-9]+(B|KiB|MiB|GiB|TiB)?$`}, schema{"type": "integer", "minimum": 0})
 	case percentType:
 		return orVariable(schema{"type": "string", "pattern": `^(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)%$`}, schema{"const": 0})
+	case amountType:
+		return orVariable(integerSchema(f), schema{"type": "string", "pattern": `^(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)%$`})
+	case windowType:
+		return orVariable(schema{"enum": calendar}, schema{"type": "string", "pattern": durationPattern})
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -119,6 +132,9 @@ func valueSchema(f *field, t reflect.Type, defs schema) schema {
 // enumValues returns the values of an enum; one that reads as a number in YAML is that number too.
 func enumValues(f *field) []any {
 	var values []any
+	if f.def == "" && !f.required {
+		values = append(values, "")
+	}
 	for _, e := range f.enum {
 		values = append(values, e)
 		if n, err := strconv.ParseFloat(e, 64); err == nil {

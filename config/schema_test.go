@@ -139,7 +139,7 @@ func schemaPaths() []schemaPath {
 			if inner.Kind() == reflect.Pointer {
 				inner = inner.Elem()
 			}
-			if inner.Kind() == reflect.Struct {
+			if isKeys(inner) {
 				walk(inner, below)
 			}
 		}

@@ -37,7 +37,7 @@ func readTree(data []byte, faults *faultList) *yaml.Node {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	doc, err := decodeNext(dec)
 	if errors.Is(err, io.EOF) {
-		faults.add(start, "", "the file is empty: start from config.example.yaml")
+		faults.add(start, "", "%s", faults.empty())
 		return nil
 	}
 	if err != nil {
@@ -47,14 +47,14 @@ func readTree(data []byte, faults *faultList) *yaml.Node {
 	second, err := decodeNext(dec)
 	switch {
 	case err == nil:
-		faults.add(placeOf(second), "", "a second document starts here: one file holds one configuration: remove the line ---")
+		faults.add(placeOf(second), "", "a second document starts here: one %s: remove the line ---", faults.one())
 		return nil
 	case !errors.Is(err, io.EOF):
 		addSyntax(data, err, faults)
 		return nil
 	}
 	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
-		faults.add(start, "", "the file is empty: start from config.example.yaml")
+		faults.add(start, "", "%s", faults.empty())
 		return nil
 	}
 	return doc.Content[0]
@@ -126,6 +126,7 @@ var plain = []struct{ says, means string }{
 	{"expected ',' or ']'", "the [ that opens here is not closed, or a comma is missing; a value with ${…} inside [ ] needs quotes"},
 	{"expected '-' indicator", "this line is indented differently from the list it stands in: every item starts with - in the same column"},
 	{"expected key", "this line is indented differently from the keys it stands among, or something follows a closed quote"},
+	{"expected node content", "a value is missing here, or a { or [ before it is not closed"},
 	{"could not find expected ':'", "a key without a value: write key: value"},
 	{"unexpected end of stream", "the quote that opens here is not closed"},
 	{"unknown escape character", "an unknown \\ sequence in double quotes: use single quotes, or write \\\\"},

@@ -29,7 +29,7 @@ type Config struct {
 	TrustedProxies  []string    `yaml:"trusted_proxies" doc:"CIDRs whose X-Forwarded-For, Forwarded and PROXY header are believed; default nobody"`
 	TLS             TLS         `yaml:"tls" doc:"certificates and client authentication for listeners with tls: true"`
 	Dimensions      []Dimension `yaml:"dimensions" doc:"who is asking: names usable in policies, hash_on and header templates"`
-	JWT             JWT         `yaml:"jwt" doc:"tokens that jwt: dimensions read" later:"jwt dimensions are not available in this version: leave jwt out"`
+	JWT             JWT         `yaml:"jwt" doc:"tokens that jwt: dimensions read; a bad one is 401"`
 	Pools           []Pool      `yaml:"pools" doc:"sets of endpoints that answer requests"`
 	Routes          []Route     `yaml:"routes" doc:"which request goes where; the first match in file order wins"`
 	Policies        []Policy    `yaml:"policies" doc:"limits"`
@@ -43,13 +43,16 @@ type Config struct {
 	ShutdownTimeout Duration    `yaml:"shutdown_timeout" default:"30s" doc:"how long SIGTERM waits for requests in flight"`
 
 	source *source // for Pos
+	known  *known  // for With
 }
 
 // Node names this gateway.
 type Node struct {
 	Name    string `yaml:"name" doc:"default: the host name"`
 	Zone    string `yaml:"zone" doc:"endpoints in the same zone are preferred"`
-	DataDir string `yaml:"data_dir" default:"./data" doc:"what must outlive a restart (ACME certificates); \"\" keeps nothing on disk"`
+	DataDir string `yaml:"data_dir" default:"./data" doc:"what must outlive a restart (ACME certificates, quotas); \"\" keeps nothing on disk"`
+
+	LimiterMemory Size `yaml:"limiter_memory" default:"256MiB" min:"1MiB" doc:"buckets of all policies together, of which one policy takes a quarter at most; when it is full, newcomers share buckets and nobody who is limited is forgotten: more keeps more callers apart"`
 }
 
 // Admin is the operator's listener.
@@ -127,19 +130,20 @@ type ClientAuth struct {
 // Dimension is a named property of a request.
 type Dimension struct {
 	Name    string `yaml:"name" required:"true" doc:"unique; small letters, digits, _"`
-	From    string `yaml:"from" required:"true" doc:"client_ip | header:N | cookie:N | query:N | cert:cn | host | path | method | route | expr: CEL"`
+	From    string `yaml:"from" required:"true" doc:"client_ip | client_ip:V4,V6 (prefix lengths) | header:N | cookie:N | query:N | jwt:CLAIM | cert:cn | host | path | method | route | expr: CEL"`
 	Default string `yaml:"default" doc:"value when the request has none; without it the dimension is absent"`
 	Secret  bool   `yaml:"secret" doc:"never logged in clear"`
 }
 
-// JWT is where tokens come from and what signs them.
+// JWT is where tokens come from and what signs them. Keys may come from several places at once.
 type JWT struct {
-	Header   string `yaml:"header" default:"authorization" doc:"header field that carries the token"`
-	JWKSFile string `yaml:"jwks_file" doc:"file of public keys"`
-	JWKSURL  string `yaml:"jwks_url" doc:"URL of public keys"`
-	Secret   Secret `yaml:"secret" doc:"shared key of HS256 tokens"`
-	Issuer   string `yaml:"issuer" doc:"iss that a token must have"`
-	Audience string `yaml:"audience" doc:"aud that a token must have"`
+	Header   string   `yaml:"header" default:"authorization" doc:"header field that carries the token, with or without Bearer before it"`
+	JWKSFile string   `yaml:"jwks_file" doc:"file of public keys, a JSON Web Key Set"`
+	JWKSURL  string   `yaml:"jwks_url" doc:"URL of public keys: https, or http on loopback"`
+	Refresh  Duration `yaml:"refresh" default:"5m" min:"10s" max:"24h" doc:"how often keys are read again: shorter trusts a withdrawn key for less long, longer asks less"`
+	Secret   Secret   `yaml:"secret" doc:"shared key of HS256, HS384 and HS512 tokens, at least 32 characters: ${VAR} or file:/path"`
+	Issuer   string   `yaml:"issuer" doc:"iss that a token must have; empty: any"`
+	Audience string   `yaml:"audience" doc:"aud that a token must have; empty: any"`
 }
 
 // Headers is what clients are told about limits.

@@ -186,27 +186,3 @@ type Fallback struct {
 	Respond *Respond `yaml:"respond" doc:"a fixed answer; or pool"`
 	Pool    string   `yaml:"pool" doc:"another pool, tried once"`
 }
-
-// Policy is a limit.
-type Policy struct {
-	Name        string   `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
-	Dimensions  []string `yaml:"dimensions" doc:"one bucket per distinct combination of values; none: one bucket for everybody"`
-	Algorithm   string   `yaml:"algorithm" default:"token_bucket" enum:"token_bucket,sliding_window,leaky_bucket,fixed_window,concurrency,adaptive,quota" later:"only token_bucket is available in this version: write algorithm: token_bucket (with burst: 1 it spaces requests evenly)" doc:"how it counts"`
-	Limit       int64    `yaml:"limit" required:"true" min:"1" max:"1000000000" doc:"requests per window"`
-	Window      Duration `yaml:"window" default:"1s" min:"1ms" max:"8760h" doc:"what limit is per; the bucket refills at limit/window, steadily"`
-	Burst       int64    `yaml:"burst" min:"1" max:"1000000000" doc:"bucket size: requests that may come at once; default the limit"`
-	Scope       string   `yaml:"scope" default:"local" enum:"local,cluster,strict" later:"only local is available in this version, every gateway counts by itself: write scope: local" doc:"local: each gateway by itself; cluster: one limit, gossip; strict: one limit, Redis"`
-	Routes      []string `yaml:"routes" doc:"names; none: every route"`
-	When        string   `yaml:"when" doc:"CEL giving a bool: only requests for which it holds"`
-	Mode        string   `yaml:"mode" default:"enforce" enum:"enforce,shadow,off" doc:"shadow: counted and reported, never refused"`
-	Parent      string   `yaml:"parent" later:"parents are not available in this version: write two policies, both are charged" doc:"a policy charged together with this one; fields not given are inherited"`
-	Overrides   any      `yaml:"overrides" later:"overrides are not available in this version: write a policy of its own with when:" doc:"other limits for some values"`
-	Granularity int      `yaml:"granularity" default:"60" later:"sliding windows are not available in this version: leave granularity out" doc:"sub-windows of a sliding window"`
-	Priority    any      `yaml:"priority" later:"priorities are not available in this version: leave priority out" doc:"priority of requests under this policy, if higher than the route's"`
-	Cost        any      `yaml:"cost" default:"1" later:"costs are not available in this version, every request costs 1: leave cost out" doc:"CEL giving an integer: what a request costs"`
-	Settle      string   `yaml:"settle" later:"costs are not available in this version, every request costs 1: leave settle out" doc:"CEL on the response that corrects the cost"`
-	Action      string   `yaml:"action" default:"reject" enum:"reject,queue,tag" later:"only reject is available in this version: write action: reject, or mode: shadow to refuse nobody" doc:"reject: 429; queue: wait; tag: a header field to the upstream"`
-	MaxWait     Duration `yaml:"max_wait" default:"0s" later:"queues are not available in this version: leave max_wait out" doc:"longest wait of action: queue"`
-	OnOutage    string   `yaml:"on_outage" default:"cluster" enum:"cluster,local,open,closed" later:"scope: strict is not available in this version: leave on_outage out" doc:"what scope: strict does without its store"`
-	Timezone    string   `yaml:"timezone" default:"UTC" later:"quotas are not available in this version: leave timezone out" doc:"whose calendar the windows of a quota follow"`
-}

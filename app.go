@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"weir/admin"
 	"weir/config"
 	"weir/gateway"
+	"weir/store"
 	"weir/telemetry"
 	"weir/tls"
 )
@@ -34,7 +34,11 @@ type app struct {
 	tasks sync.WaitGroup
 	ctx   context.Context // ends when the gateway does
 
-	loading  sync.Mutex        // one reload at a time
+	loading  sync.Mutex        // one reload or change of policies at a time; guards the next three
+	base     *config.Config    // what the file says
+	extras   []config.Extra    // policies that came by the API
+	quotas   *store.Store      // nil: no quota has been configured yet, or nothing is kept on disk
+	secret   [16]byte          // of the gateway's hashes
 	mu       sync.Mutex        // guards what follows
 	sum      [sha256.Size]byte // of the file as it was last read
 	stopped  bool
@@ -69,16 +73,18 @@ func run(ctx context.Context, path string) error {
 	a := &app{path: path, hub: telemetry.NewHub(), sockets: map[string]*socket{}, ctx: ctx}
 	a.reloaded.Store(new(telemetry.ConfigInfo))
 	a.log, a.level = telemetry.NewLogger(conf.Telemetry.Log.Level, conf.Telemetry.Log.Format, os.Stderr)
-	o := gateway.Options{Hub: a.hub, Log: a.log, HTTP01: a.http01}
-	rand.Read(o.Secret[:]) //nolint:errcheck // it never fails
-	a.gw = gateway.New(o)
+	if err := a.chooseSecret(conf); err != nil {
+		return err
+	}
+	a.gw = gateway.New(gateway.Options{Hub: a.hub, Log: a.log, HTTP01: a.http01, Secret: a.secret})
 	a.hub.SetSources(a.sources())
 	a.admin.server = admin.New(controller{a}, admin.Options{})
 
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
-	if err := a.apply(conf); err != nil {
+	defer a.closeQuotas()
+	if err := a.apply(conf, nil); err != nil {
 		return errors.Join(err, a.stop(0))
 	}
 	a.greet(conf)
@@ -149,7 +155,7 @@ func (a *app) reload(who string) (*config.Config, error) {
 	}
 	conf, err := config.Load(a.path, os.LookupEnv)
 	if err == nil {
-		err = a.apply(conf)
+		err = a.apply(conf, a.extras)
 	}
 	if err != nil {
 		a.log.Error("reload failed, the configuration in force stays", "by", who, "error", err)
@@ -162,12 +168,20 @@ func (a *app) reload(who string) (*config.Config, error) {
 	return conf, nil
 }
 
-// apply puts a configuration in force. What can fail comes first and is undone if it does; the rest cannot fail.
-func (a *app) apply(conf *config.Config) (err error) {
+// apply puts a configuration in force, with policies of the API. What can fail comes first and is undone if it does; the rest cannot
+// fail. The caller holds loading, or is the first.
+func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.stopped {
 		return errors.New("the gateway is stopping")
+	}
+	conf := base
+	if len(extras) > 0 {
+		if conf, err = base.With(extras); err != nil {
+			return err
+		}
+		extras = named(extras, conf)
 	}
 	var undo []func()
 	defer func() {
@@ -182,6 +196,9 @@ func (a *app) apply(conf *config.Config) (err error) {
 		return err
 	}
 	undo = append(undo, snap.Discard)
+	if err = a.openQuotas(conf); err != nil {
+		return err
+	}
 	added, err := a.bind(conf)
 	if err != nil {
 		return err
@@ -203,6 +220,7 @@ func (a *app) apply(conf *config.Config) (err error) {
 	if err := a.level.UnmarshalText([]byte(conf.Telemetry.Log.Level)); err != nil {
 		a.log.Error("BUG: log level", "error", err)
 	}
+	a.base, a.extras = base, extras
 	a.conf.Store(conf)
 	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
 	a.gw.Install(snap)

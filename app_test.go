@@ -40,7 +40,7 @@ func startApp(t *testing.T, file string) *app {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.apply(conf); err != nil {
+	if err := a.apply(conf, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"runtime"
@@ -234,26 +235,47 @@ func (f *apiFlags) add(c *cobra.Command) {
 
 // call asks the admin API. A problem it answers with becomes the error.
 func (f *apiFlags) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
+	var body []byte
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return err
 		}
-		body = bytes.NewReader(b)
+		body = b
 	}
+	a, err := f.send(ctx, method, path, body, nil)
+	if err != nil {
+		return err
+	}
+	if a.status >= 300 {
+		return a.problem()
+	}
+	return a.decode(out)
+}
+
+// apiAnswer is what the admin API at url answered.
+type apiAnswer struct {
+	url, path string
+	status    int
+	header    http.Header
+	body      []byte
+}
+
+// send asks the admin API. A body is JSON, unless header says otherwise.
+func (f *apiFlags) send(ctx context.Context, method, path string, body []byte, header http.Header) (*apiAnswer, error) {
 	if !strings.Contains(f.admin, "://") {
 		f.admin = "http://" + f.admin
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.admin, "/")+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.admin, "/")+path, bytes.NewReader(body))
 	if err != nil {
-		return usageError{err}
+		return nil, usageError{err}
 	}
-	if in != nil {
+	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	maps.Copy(req.Header, header)
 	token := f.token
 	if token == "" {
 		token = os.Getenv("WEIR_TOKEN")
@@ -263,44 +285,68 @@ func (f *apiFlags) call(ctx context.Context, method, path string, in, out any) e
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("no gateway answers at %s: %w", f.admin, err)
+		return nil, fmt.Errorf("no gateway answers at %s: %w", f.admin, err)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if resp.StatusCode >= 300 {
-		return problem(resp.StatusCode, b)
-	}
-	if out == nil {
-		return nil
-	}
-	if json.Unmarshal(b, out) != nil {
-		return fmt.Errorf("%s is not the admin address of a weir gateway: it answers %s with something else", f.admin, path)
-	}
-	return nil
+	return &apiAnswer{f.admin, path, resp.StatusCode, resp.Header, b}, nil
 }
 
-func problem(status int, body []byte) error {
-	var p struct {
-		Detail string `json:"detail"`
-		Faults []struct {
-			File, Message string
-			Line, Col     int
-		} `json:"faults"`
+// decode reads the answer into out, unless that is nil.
+func (a *apiAnswer) decode(out any) error {
+	if out == nil || json.Unmarshal(a.body, out) == nil {
+		return nil
 	}
-	if json.Unmarshal(body, &p) == nil && len(p.Faults) > 0 {
-		var lines []string
-		for _, f := range p.Faults {
-			lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Col, f.Message))
-		}
+	return fmt.Errorf("%s is not the admin address of a weir gateway: it answers %s with something else", a.url, a.path)
+}
+
+// fault is one of a problem's.
+type fault struct {
+	File, Path, Message string
+	Line, Col           int
+}
+
+// faults returns those of a problem, if it has any.
+func (a *apiAnswer) faults() []fault {
+	var p struct {
+		Faults []fault `json:"faults"`
+	}
+	if json.Unmarshal(a.body, &p) != nil {
+		return nil
+	}
+	return p.Faults
+}
+
+// problem returns what the answer says is wrong, a line for every fault.
+func (a *apiAnswer) problem() error {
+	var lines []string
+	for _, f := range a.faults() {
+		lines = append(lines, f.String())
+	}
+	if len(lines) > 0 {
 		return errors.New(strings.Join(lines, "\n"))
 	}
-	if json.Unmarshal(body, &p) == nil && p.Detail != "" {
+	var p struct {
+		Detail string `json:"detail"`
+	}
+	if json.Unmarshal(a.body, &p) == nil && p.Detail != "" {
 		return errors.New(p.Detail)
 	}
-	return fmt.Errorf("status %d %s", status, http.StatusText(status))
+	return fmt.Errorf("status %d %s", a.status, http.StatusText(a.status))
+}
+
+// String returns where the fault is and what it is. A fault of a JSON body has no file.
+func (f fault) String() string {
+	switch {
+	case f.File != "":
+		return fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Col, f.Message)
+	case f.Path != "":
+		return f.Path + ": " + f.Message
+	}
+	return f.Message
 }
 
 func writeJSON(w io.Writer, v any) error {

@@ -45,7 +45,11 @@ func (c controller) Drain(pool, endpoint string) error   { return c.drain(pool, 
 func (c controller) Undrain(pool, endpoint string) error { return c.drain(pool, endpoint, false) }
 
 func (c controller) drain(pool, endpoint string, drain bool) error {
-	err := c.a.gw.DrainEndpoint(pool, endpoint, drain)
+	return notFound(c.a.gw.DrainEndpoint(pool, endpoint, drain))
+}
+
+// notFound says it in the API's words if err is that something is unknown.
+func notFound(err error) error {
 	if errors.Is(err, gateway.ErrUnknown) {
 		return fmt.Errorf("%w: %w", admin.ErrNotFound, err)
 	}

@@ -24,15 +24,8 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 	for _, name := range slices.Sorted(maps.Keys(e.Dimensions)) {
 		fmt.Fprintf(w, "dimension\t%s = %s\n", name, e.Dimensions[name])
 	}
-	for _, p := range e.Policies {
-		switch {
-		case !p.Applies:
-			fmt.Fprintf(w, "policy\t%s: does not apply: %s\n", p.Policy, p.Why)
-		case p.Allowed:
-			fmt.Fprintf(w, "policy\t%s (%s): allows, %d of %d left (%d per %s)\n", p.Policy, p.Mode, p.Remaining, p.Burst, p.Limit, p.Window)
-		default:
-			fmt.Fprintf(w, "policy\t%s (%s): refuses, next in %d ms (%d per %s)\n", p.Policy, p.Mode, p.RetryAfterMS, p.Limit, p.Window)
-		}
+	for i := range e.Policies {
+		fmt.Fprintf(w, "policy\t%s\n", policyLine(&e.Policies[i]))
 	}
 	for _, p := range e.Pools {
 		panics := ""
@@ -56,4 +49,36 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 		fmt.Fprintf(w, "verdict\t%s\n", e.Verdict)
 	}
 	return w.Flush()
+}
+
+// policyLine says what a policy means for a request.
+func policyLine(p *gateway.ExplainedPolicy) string {
+	if !p.Applies {
+		return fmt.Sprintf("%s: does not apply: %s", p.Policy, p.Why)
+	}
+	of := fmt.Sprintf("%d per %s", p.Limit, p.Window)
+	if p.Window == "" {
+		of = fmt.Sprintf("%d at once", p.Limit)
+	}
+	if p.Override != "" {
+		of += ", as " + p.Override
+	}
+	if p.Cost != 1 {
+		of += fmt.Sprintf("; costs %d", p.Cost)
+	}
+	how := p.Mode
+	if p.Action != "reject" {
+		how += ", " + p.Action
+	}
+	switch {
+	case p.Allowed && p.WaitMS > 0:
+		return fmt.Sprintf("%s (%s): allows after %d ms, %d of %d left (%s)", p.Policy, how, p.WaitMS, p.Remaining, p.Burst, of)
+	case p.Allowed:
+		return fmt.Sprintf("%s (%s): allows, %d of %d left (%s)", p.Policy, how, p.Remaining, p.Burst, of)
+	case p.RetryAfterMS < 0 && p.Window == "":
+		return fmt.Sprintf("%s (%s): refuses until others are done (%s)", p.Policy, how, of)
+	case p.RetryAfterMS < 0:
+		return fmt.Sprintf("%s (%s): refuses, as more is asked for than it ever allows (%s)", p.Policy, how, of)
+	}
+	return fmt.Sprintf("%s (%s): refuses, next in %d ms (%s)", p.Policy, how, p.RetryAfterMS, of)
 }

@@ -64,7 +64,7 @@ func TestCommandsThatWork(t *testing.T) {
 	f("weir ", "--version")
 	f("fine (1 listeners, 2 routes, 0 pools, 1 policies)", "validate", "-c", path)
 	f("route      hello: matches", "explain", "-c", path, "GET", "http://a/hello")
-	f("policy     by-key (enforce): allows, 4 of 5 left (5 per 1m0s)", "explain", "-c", path, "GET", "/hello", "-H", "X-Key: k")
+	f("policy     by-key (enforce): allows, 5 of 5 left (5 per 1m)", "explain", "-c", path, "GET", "/hello", "-H", "X-Key: k")
 	f("does not apply: the request has no key", "explain", "-c", path, "GET", "/hello")
 	f("no_route: 404", "explain", "-c", path, "GET", "/nothing")
 	f(`no: method "GET" is not one of POST`, "explain", "-c", path, "GET", "/nothing")

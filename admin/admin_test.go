@@ -32,6 +32,8 @@ type gateway struct {
 	reloadErr error
 	hold      chan struct{} // Validate waits for it, if it is set
 	entered   chan struct{}
+	checks    []CheckRequest
+	policies  map[string]string // text by name
 }
 
 func (g *gateway) Routes() any { return []string{"v1"} }
@@ -191,7 +193,7 @@ func TestAnswers(t *testing.T) {
 	f("GET /livez", "", "", "ok")
 	f("GET /readyz", "", "", "ready")
 	f("GET /metrics", "", "", "weir_up 1")
-	f("GET /", "", "", "weir 1.2.3 GET / GET /api/v1/config POST /api/v1/config/reload")
+	f("GET /", "", "", "weir 1.2.3 GET / POST /api/v1/check GET /api/v1/config POST /api/v1/config/reload")
 	f("GET /api/v1/routes", "", "", `[ "v1" ]`)
 	f("GET /api/v1/pools", "", "", `{ "api": 2 }`)
 	f("GET /api/v1/config", "", "", `{ "token": "[redacted]" }`)
@@ -210,7 +212,7 @@ func TestIndexListsEveryPath(t *testing.T) {
 	index := ask(g.Handler(), "GET /", "").Body.String()
 	for pattern, all := range g.paths() {
 		for method := range all {
-			if !strings.Contains(index, fmt.Sprintf("%-4s %s\n", method, strings.TrimSuffix(pattern, "{$}"))) {
+			if !strings.Contains(index, fmt.Sprintf("%-6s %s\n", method, strings.TrimSuffix(pattern, "{$}"))) {
 				t.Errorf("no %s %s in\n%s", method, pattern, index)
 			}
 		}
@@ -249,8 +251,16 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 			t.Errorf("%s: Allow is %q, want %q", line, got, allow)
 		}
 	}
-	f("GET /api/v1/policies", 404, `There is no "/api/v1/policies"`, "")
-	f("POST /api/v1/check", 404, "/api/v1/check", "")
+	f("GET /api/v1/nothing", 404, `There is no "/api/v1/nothing"`, "")
+	f("GET /api/v1/policies/", 404, "/api/v1/policies/", "")
+	f("GET /api/v1/policies/a/b", 404, "", "")
+	f("DELETE /api/v1/keys/", 404, "", "")
+	f("DELETE /api/v1/keys/a/b", 404, "", "") // a slash of the key is %2F
+	f("DELETE /api/v1/policies", 405, "", "GET, HEAD, POST")
+	f("POST /api/v1/policies/a", 405, "", "DELETE, GET, HEAD, PUT")
+	f("GET /api/v1/check", 405, "", "POST")
+	f("POST /api/v1/metrics", 405, "", "GET, HEAD")
+	f("GET /api/v1/keys/a", 405, "", "DELETE")
 	f("GET /api/v1/", 404, "GET / lists", "")
 	f("GET /livez/", 404, "/livez/", "")
 	f("POST /api/v1/pools/api/endpoints/a/b/drain", 404, "", "")

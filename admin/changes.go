@@ -88,16 +88,23 @@ func (s *Server) audit(r *http.Request, err error, action string, details ...any
 	log.With(details...).Log(r.Context(), level, "admin change", "result", result)
 }
 
-// problemOf returns err as a client sees it: 404 for ErrNotFound, 422 for faults of a config file, else 500.
+// problemOf returns err as a client sees it: what the errors of a Controller stand for, 422 for faults of a text, else 500.
 func problemOf(err error) problem {
-	if errors.Is(err, ErrNotFound) {
-		return problem{Status: http.StatusNotFound, Detail: err.Error()}
-	}
+	var bad badRequest
 	var faults config.Faults
-	if !errors.As(err, &faults) {
-		return problem{Status: http.StatusInternalServerError, Detail: err.Error()}
+	p := problem{Status: http.StatusInternalServerError, Detail: err.Error()}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		p.Status = http.StatusNotFound
+	case errors.Is(err, ErrConflict):
+		p.Status = http.StatusConflict
+	case errors.Is(err, ErrPrecondition):
+		p.Status = http.StatusPreconditionFailed
+	case errors.As(err, &bad):
+		p.Status = http.StatusBadRequest
+	case errors.As(err, &faults):
+		p.Status, p.Detail = http.StatusUnprocessableEntity, brief(err)
 	}
-	p := problem{Status: http.StatusUnprocessableEntity, Detail: brief(err)}
 	for _, f := range faults {
 		p.Faults = append(p.Faults, fault{File: f.File, Line: f.Line, Col: f.Col, Path: f.Path, Message: f.Message})
 	}

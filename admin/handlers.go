@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,11 @@ func (s *Server) paths() map[string]calls {
 		"/api/v1/config":          {"GET": {viewer, show(s.controller.Config)}},
 		"/api/v1/version":         {"GET": {viewer, s.version}},
 		"/api/v1/explain":         {"POST": {viewer, s.explain}},
+		"/api/v1/policies":        {"GET": {viewer, show(s.controller.Policies)}, "POST": {administrator, s.createPolicy}},
+		"/api/v1/policies/{name}": {"GET": {viewer, s.policy}, "PUT": {administrator, s.putPolicy}, "DELETE": {administrator, s.deletePolicy}},
+		"/api/v1/check":           {"POST": {viewer, s.check}}, // which asks for more if it spends
+		"/api/v1/metrics":         {"GET": {viewer, s.usage}},
+		"/api/v1/keys/{key}":      {"DELETE": {administrator, s.resetKey}},
 		"/api/v1/config/validate": {"POST": {administrator, s.validate}},
 		"/api/v1/config/reload":   {"POST": {administrator, s.reload}},
 		"/api/v1/pools/{pool}/endpoints/{address}/drain": {"POST": {administrator, s.steer("drain", s.controller.Drain)}},
@@ -72,13 +78,19 @@ func (s *Server) dispatch(all calls) http.Handler {
 			answerProblem(w, problem{Status: http.StatusMethodNotAllowed, Detail: quote(r.Method) + " is not possible here; " + strings.Join(allow, ", ") + " is."})
 			return
 		}
-		if p := who(r); p.role < c.need {
-			s.settings.Load().log.Warn("admin change refused", "who", p.name, "from", r.RemoteAddr, "method", r.Method, "path", r.URL.Path)
-			answerProblem(w, problem{Status: http.StatusForbidden, Detail: "The token " + quote(p.name) + " may only read; this needs role: admin."})
+		if who(r).role < c.need {
+			s.forbid(w, r, "may only read; this")
 			return
 		}
 		c.do(w, r)
 	})
+}
+
+// forbid answers a request whose sender has not the role for it, and logs that.
+func (s *Server) forbid(w http.ResponseWriter, r *http.Request, why string) {
+	p := who(r)
+	s.settings.Load().log.Warn("admin change refused", "who", p.name, "from", r.RemoteAddr, "method", r.Method, "path", r.URL.Path)
+	answerProblem(w, problem{Status: http.StatusForbidden, Detail: "The token " + quote(p.name) + " " + why + " needs role: admin."})
 }
 
 // index lists what there is.
@@ -86,10 +98,10 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	var lines []string
 	for pattern, all := range s.paths() {
 		for method := range all {
-			lines = append(lines, fmt.Sprintf("%-4s %s\n", method, strings.TrimSuffix(pattern, "{$}")))
+			lines = append(lines, fmt.Sprintf("%-6s %s\n", method, strings.TrimSuffix(pattern, "{$}")))
 		}
 	}
-	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[5:], b[5:]) })
+	slices.SortFunc(lines, func(a, b string) int { return cmp.Or(strings.Compare(a[7:], b[7:]), strings.Compare(a, b)) })
 	sendText(w, "weir "+s.settings.Load().version+"\n\n"+strings.Join(lines, ""))
 }
 

@@ -28,10 +28,38 @@ type Controller interface {
 	Validate(name string, body []byte) error
 	// Reload loads the config file again on behalf of who. After an error the old configuration is in force.
 	Reload(who string) (any, error)
+
+	// Policies returns a list of what Policy returns of each.
+	Policies() any
+	// Policy returns a policy as it is in force, with its source, and its etag: text without quotes that is the same as long
+	// as the policy is, and not "*" or empty. An unknown name is ErrNotFound.
+	Policy(name string) (view any, etag string, err error)
+	// CreatePolicy puts the policy of a text in force on behalf of who. Faults of the text are config.Faults, with "body" for
+	// a file. ErrConflict, with the name: it is taken, whatever else is wrong with the text.
+	CreatePolicy(who string, body []byte) (name string, view any, etag string, err error)
+	// PutPolicy makes a text the policy of that name, which the text may leave out. An ifMatch other than "" is the etag that
+	// the policy must have, or "*", which any policy has; if not, it is ErrPrecondition. ErrConflict: it is from the file.
+	PutPolicy(who, name string, body []byte, ifMatch string) (created bool, view any, etag string, err error)
+	// DeletePolicy removes a policy; ifMatch is as for PutPolicy. ErrNotFound: there is none. ErrConflict: it is from the file,
+	// or the parent of another.
+	DeletePolicy(who, name, ifMatch string) error
+
+	// Check spends, or looks, as a request with those dimensions would.
+	Check(CheckRequest) CheckResult
+	// Usage returns what a key spent. ErrNotFound: nothing is known of it.
+	Usage(key string) (any, error)
+	// Summary returns what the gateway saw, and its busiest keys.
+	Summary() any
+	// ResetKey gives a key back what it spent, on behalf of who. ErrNotFound: nothing is known of it.
+	ResetKey(who, key string) (any, error)
 }
 
-// ErrNotFound says that nothing has the name given.
-var ErrNotFound = errors.New("not found")
+// What a Controller's errors wrap. A client is told the whole text.
+var (
+	ErrNotFound     = errors.New("not found")                                       // nothing has the name given: 404
+	ErrConflict     = errors.New("not possible as things are")                      // 409
+	ErrPrecondition = errors.New("it is not, or no longer, what If-Match asks for") // 412
+)
 
 // Options configure a Server. All fields may change while it serves.
 type Options struct {

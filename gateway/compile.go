@@ -2,18 +2,15 @@ package gateway
 
 import (
 	"fmt"
-	"math"
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"weir/config"
 	"weir/gateway/route"
 	"weir/internal/expr"
 	"weir/internal/http1"
-	"weir/limiter"
 )
 
 // compiler holds what one Compile has worked out so far.
@@ -26,12 +23,16 @@ type compiler struct {
 	dims     map[string]int
 	pools    map[string]*poolConf
 	policies map[string]*policy
+
+	byRoute         map[string][]int // policies that name a route
+	tokenEverywhere *bool            // a policy for all routes depends on a token; nil: not looked at yet
 }
 
 // plan is what Install has to do to what lives: everything that Compile made or wants changed.
 type plan struct {
 	pools    []*poolConf
-	limiters map[string]*policy // by identity
+	limiters map[string]*variant // by identity
+	verifier *verifier           // nil: no dimension comes from a token
 	demos    []*demo
 }
 
@@ -40,7 +41,7 @@ type plan struct {
 // Install.
 func (g *Gateway) Compile(c *config.Config) (*Snapshot, error) {
 	p := &compiler{gw: g, conf: c, dims: map[string]int{}, pools: map[string]*poolConf{}, policies: map[string]*policy{}}
-	p.snap = &Snapshot{conf: c, headers: c.Headers, listeners: map[string]*Listener{}, noRoute: g.hub.Route(""), plan: &plan{limiters: map[string]*policy{}}}
+	p.snap = &Snapshot{conf: c, headers: c.Headers, listeners: map[string]*Listener{}, noRoute: g.hub.Route(""), spoofable: []string{tagHeader}, plan: &plan{limiters: map[string]*variant{}}}
 	for _, step := range []func() error{p.listeners, p.dimensions, p.compilePools, p.compilePolicies, p.compileRoutes} {
 		if err := step(); err != nil {
 			p.snap.Discard()
@@ -75,22 +76,26 @@ func (p *compiler) listeners() error {
 }
 
 func (p *compiler) dimensions() error {
-	names := make([]string, 0, len(builtins)+len(p.conf.Dimensions))
-	for _, d := range builtins {
+	defaults := slices.Clone(builtins)
+	if !slices.ContainsFunc(p.conf.Dimensions, func(d config.Dimension) bool { return d.Name == builtinKey.name }) {
+		defaults = append(defaults, builtinKey)
+	}
+	names := make([]string, 0, len(defaults)+len(p.conf.Dimensions))
+	for _, d := range defaults {
 		names = append(names, d.name)
 	}
 	for _, d := range p.conf.Dimensions {
 		names = append(names, d.Name)
 	}
 	if len(names) > maxDimensions {
-		return fmt.Errorf("dimensions: %d are too many, %d can be defined", len(p.conf.Dimensions), maxDimensions-len(builtins))
+		return fmt.Errorf("dimensions: %d are too many, %d can be defined", len(p.conf.Dimensions), maxDimensions-len(defaults))
 	}
 	env, err := expr.NewEnv(names)
 	if err != nil {
 		return err
 	}
 	p.env = env
-	p.snap.dims = append(p.snap.dims, builtins...)
+	p.snap.dims = append(p.snap.dims, defaults...)
 	for i := range p.conf.Dimensions {
 		d, err := compileDimension(&p.conf.Dimensions[i], env)
 		if err != nil {
@@ -99,11 +104,29 @@ func (p *compiler) dimensions() error {
 		if d.from == fromHeader && d.arg != "cookie" {
 			p.snap.single = append(p.snap.single, d.arg)
 		}
+		if d.from == fromJWT && p.snap.tokens == nil {
+			if err := p.tokens(); err != nil {
+				return fmt.Errorf("jwt: %w", err)
+			}
+		}
 		p.snap.dims = append(p.snap.dims, d)
 	}
 	for i, n := range names {
 		p.dims[n] = i
 	}
+	p.snap.keyDim = p.dims[builtinKey.name]
+	return nil
+}
+
+// tokens makes ready what checks tokens.
+func (p *compiler) tokens() error {
+	v, err := p.gw.live.verifier(&p.conf.JWT)
+	if err != nil {
+		return err
+	}
+	p.snap.plan.verifier = v
+	p.snap.tokens, p.snap.tokenField = v.Verifier, strings.ToLower(p.conf.JWT.Header)
+	p.snap.single = append(p.snap.single, p.snap.tokenField)
 	return nil
 }
 
@@ -115,49 +138,12 @@ func (p *compiler) dim(name string) int {
 	return i
 }
 
-func (p *compiler) compilePolicies() error {
-	for i := range p.conf.Policies {
-		c := &p.conf.Policies[i]
-		if c.Mode == "off" {
-			continue
-		}
-		pol := &policy{name: c.Name, conf: c, shadow: c.Mode == "shadow", cell: p.gw.hub.Policy(c.Name, c.Mode)}
-		for _, d := range c.Dimensions {
-			pol.dims = append(pol.dims, p.dim(d))
-		}
-		if c.When != "" {
-			prog, err := p.env.Compile(c.When, expr.Bool)
-			if err != nil {
-				return fmt.Errorf("policy %s: when: %w", c.Name, err)
-			}
-			pol.when = prog
-		}
-		pol.quoted = strconv.Quote(c.Name)
-		pol.head = fmt.Sprintf("%s;q=%d;w=%d", pol.quoted, c.Limit, int64(math.Ceil(c.Window.Seconds())))
-		id := identity(c.Name, c.Algorithm, c.Scope, p.dimensionMeaning(c.Dimensions))
-		rate := limiter.Rate{N: c.Limit, Per: c.Window, Burst: c.Burst}
-		pol.limiter = p.gw.live.limiter(id)
-		if pol.limiter == nil {
-			l, err := limiter.New(c.Name, rate, limiter.Options{})
-			if err != nil {
-				return fmt.Errorf("policy %s: %w", c.Name, err)
-			}
-			pol.limiter = l
-		} else if err := rate.Validate(); err != nil {
-			return fmt.Errorf("policy %s: %w", c.Name, err)
-		}
-		p.snap.plan.limiters[id] = pol
-		p.snap.policies = append(p.snap.policies, pol)
-	}
-	return nil
-}
-
 // dimensionMeaning is what a policy's buckets are told apart by. A dimension read from elsewhere is another one.
 func (p *compiler) dimensionMeaning(names []string) string {
 	var b strings.Builder
 	for _, n := range names {
 		d := p.snap.dims[p.dim(n)]
-		fmt.Fprintf(&b, "%q=%d:%q:%q;", n, d.from, d.arg, d.def)
+		fmt.Fprintf(&b, "%q=%d:%q:%q%v;", n, d.from, d.arg, d.def, d.bits)
 	}
 	return b.String()
 }
@@ -214,14 +200,9 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 		e.mirrored = float64(c.Mirror.Percent)
 	}
 	e.fallback = p.fallback(&c.Fallback)
-	for _, pol := range p.snap.policies {
-		if applies(pol.conf.Routes, c.Name) {
-			e.policies = append(e.policies, pol)
-		}
-	}
-	if len(e.policies) > limiter.MaxChain {
-		return nil, rule, fmt.Errorf("%d policies apply, at most %d can", len(e.policies), limiter.MaxChain)
-	}
+	e.index = p.routeIndex(c.Name)
+	e.wantsToken = p.wantsToken(c, e)
+	p.reach(e)
 	for i, name := range ours {
 		e.unwanted[i] = e.request.drops([]byte(name))
 	}
@@ -231,15 +212,6 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 		}
 	}
 	return e, rule, nil
-}
-
-func applies(routes []string, name string) bool {
-	for _, r := range routes {
-		if r == name {
-			return true
-		}
-	}
-	return len(routes) == 0
 }
 
 func (p *compiler) rule(c *config.Route) (route.Rule, error) {

@@ -29,6 +29,7 @@ type Exchange struct {
 	begun      mono.Time     // when the current attempt began
 	headAt     mono.Time     // when the response head was there
 	queued     time.Duration // waited for a seat
+	waited     time.Duration // for limits
 
 	peerText *peerText
 	peer     netip.Addr // who speaks, after the trusted-proxy rules
@@ -39,10 +40,19 @@ type Exchange struct {
 	hint uint64
 
 	charge   limiter.Charge
-	policies [limiter.MaxChain]*policy // those in charge, in its order
-	applied  int
+	uses     []use // the policies in charge, in its order
 	seat     shaping.Seat
 	lease    balancer.Lease
+	priority priority
+	checking bool   // no request is served: a check asks for tokens units
+	tokens   int64  // instead of what the policies would charge
+	key      string // who a check asks for
+	token    bearer
+	capture  capture
+
+	tagged  bool // over a limit whose policy only tells the endpoint
+	settles bool // some policy's cost is known by the response only
+	gone    bool // the client left while it waited for a limit
 
 	tried    balancer.Set
 	tries    int
@@ -83,6 +93,10 @@ type carrier interface {
 	Authority() string // Host as it came
 	ClientCN() string  // common name of the verified client certificate
 
+	// ResponseField returns the first header field of that lower-case name of the answer that the last Attempt brought.
+	ResponseField(name string) (string, bool)
+	// Gone reports whether the client has closed its side.
+	Gone() bool
 	// Replayable reports whether the whole request can be sent once more.
 	Replayable() bool
 	// Prepare makes the body ready before the first attempt: small ones are read whole.
@@ -103,14 +117,18 @@ type carrier interface {
 
 // reset makes x ready for the next request.
 func (x *Exchange) reset() {
-	gw, car, secure, policies := x.gw, x.car, x.secure, x.applied
-	clear(x.policies[:policies])
+	gw, car, secure := x.gw, x.car, x.secure
+	clear(x.uses)
+	x.uses = x.uses[:0]
 	x.charge.Reset()
+	x.capture.reset()
+	x.token = bearer{}
 	x.dims.reset()
 	x.gw, x.car, x.secure = gw, car, secure
 	x.snap, x.route, x.pool, x.conf, x.cell = nil, nil, nil, nil, nil
-	x.start, x.due, x.begun, x.headAt, x.queued = 0, 0, 0, 0, 0
-	x.hint, x.applied, x.tries = 0, 0, 0
+	x.start, x.due, x.begun, x.headAt, x.queued, x.waited = 0, 0, 0, 0, 0, 0
+	x.hint, x.tries, x.priority = 0, 0, normal
+	x.tagged, x.settles, x.gone = false, false, false
 	x.seat, x.lease = shaping.Seat{}, balancer.Lease{}
 	x.tried.Reset()
 	x.fellBack, x.sent, x.settled, x.traced = false, false, false, false
@@ -145,6 +163,13 @@ func (x *Exchange) Dimension(i int) (string, bool) {
 type dimValues struct {
 	known, has uint64
 	values     [maxDimensions]string
+}
+
+// set makes v the value of a dimension.
+func (d *dimValues) set(i int, v string) {
+	d.known |= 1 << i
+	d.has |= 1 << i
+	d.values[i] = v
 }
 
 func (d *dimValues) reset() {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"weir/balancer"
 	"weir/gateway/route"
@@ -34,6 +36,7 @@ type Explanation struct {
 	Route      string            `json:"route,omitempty"`
 	Considered []ExplainedRule   `json:"considered,omitempty"` // routes whose host and path match, in order
 	Dimensions map[string]string `json:"dimensions,omitempty"`
+	Priority   string            `json:"priority,omitempty"`
 	Policies   []ExplainedPolicy `json:"policies,omitempty"`
 	Pools      []ExplainedPool   `json:"pools,omitempty"`
 	Answer     string            `json:"answer,omitempty"`   // of a route that answers itself
@@ -50,16 +53,22 @@ type ExplainedRule struct {
 // ExplainedPolicy is a policy of the route and what it has left for this request.
 type ExplainedPolicy struct {
 	Policy       string `json:"policy"`
+	Level        int    `json:"level"` // 0: no parent
 	Applies      bool   `json:"applies"`
-	Why          string `json:"why,omitempty"` // why it does not apply
+	Why          string `json:"why,omitempty"`      // why it does not apply
+	Override     string `json:"override,omitempty"` // the condition of the one that holds
+	Algorithm    string `json:"algorithm"`
 	Mode         string `json:"mode"`
+	Action       string `json:"action"`
 	Limit        int64  `json:"limit"`
-	Window       string `json:"window"`
+	Window       string `json:"window,omitempty"`
 	Burst        int64  `json:"burst"`
+	Cost         int64  `json:"cost"`
 	Allowed      bool   `json:"allowed"`
 	Remaining    int64  `json:"remaining"`
-	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
-	ResetMS      int64  `json:"reset_after_ms"`
+	WaitMS       int64  `json:"wait_ms,omitempty"`        // it would wait so long first
+	RetryAfterMS int64  `json:"retry_after_ms,omitempty"` // -1: when others are done
+	ResetMS      int64  `json:"reset_after_ms"`           // -1: when others are done
 }
 
 // ExplainedPool is a pool that the route may use.
@@ -264,25 +273,66 @@ func (e *Explanation) dimensions(x *Exchange) {
 }
 
 func (e *Explanation) policies(x *Exchange) {
-	for _, p := range x.route.policies {
-		rate := p.limiter.Rate()
-		ep := ExplainedPolicy{Policy: p.name, Mode: p.conf.Mode, Limit: rate.N, Window: rate.Per.String(), Burst: rate.Burst}
-		key, ok := p.key(x)
-		if !ok {
-			ep.Why = p.missing(x)
-			e.Policies = append(e.Policies, ep)
+	x.plan()
+	for _, p := range x.snap.policies {
+		if i := slices.IndexFunc(x.uses, func(u use) bool { return u.p == p }); i >= 0 {
+			e.policy(x, &x.uses[i])
 			continue
 		}
-		d := p.limiter.Peek(key, 1, x.start)
-		ep.Applies, ep.Allowed, ep.Remaining, ep.ResetMS = true, d.OK, max(d.Left, 0), d.Reset.Milliseconds()
-		if !d.OK && d.Retry != limiter.Never {
-			ep.RetryAfterMS = d.Retry.Milliseconds()
-		}
-		e.Policies = append(e.Policies, ep)
-		if !d.OK && !p.shadow {
-			e.refuse(Limited, "policy "+p.name+" has nothing left")
+		if len(p.conf.Routes) == 0 || slices.Contains(p.conf.Routes, x.route.name) {
+			ep := explained(p, p.variant(x))
+			ep.Why = p.missing(x)
+			e.Policies = append(e.Policies, ep)
 		}
 	}
+	if x.token.fault != "" {
+		v := x.unauthenticated()
+		e.refuse(v.Reason, v.Detail)
+		if e.Verdict == v.Reason.String() {
+			e.Status = v.status()
+		}
+	}
+	x.priority = normal
+	for i := range x.uses {
+		x.priority = max(x.priority, x.uses[i].p.priority)
+		u := &x.uses[i]
+		if d := u.v.limiter.Peek(u.key, u.n, x.start); !d.OK && !u.p.soft() && !u.patient(d) {
+			e.refuse(Limited, "policy "+u.p.name+" allows "+u.v.allows)
+		}
+	}
+	e.Priority = x.priority.String()
+}
+
+// patient reports whether a request that is refused would wait rather than be told so.
+func (u *use) patient(d limiter.Decision) bool {
+	return u.p.waits > 0 && d.Retry <= u.p.waits && d.Retry != limiter.Never
+}
+
+func explained(p *policy, v *variant) ExplainedPolicy {
+	c := p.conf
+	return ExplainedPolicy{Policy: p.name, Level: p.depth, Algorithm: c.Algorithm, Mode: c.Mode, Action: c.Action,
+		Limit: v.numbers.Limit, Window: p.windowText(), Burst: v.numbers.Burst}
+}
+
+// policy explains one that applies.
+func (e *Explanation) policy(x *Exchange, u *use) {
+	ep := explained(u.p, u.v)
+	d := u.v.limiter.Peek(u.key, u.n, x.start)
+	ep.Applies, ep.Cost, ep.Allowed, ep.Remaining, ep.ResetMS = true, u.n, d.OK, u.v.limiter.Peek(u.key, 0, x.start).Left, Millis(d.Reset)
+	if o := slices.Index(u.p.variants, u.v) / u.p.across; o > 0 {
+		ep.Override = u.p.conf.Overrides[o-1].When
+	}
+	ep.WaitMS = Millis(d.Wait)
+	ep.RetryAfterMS = Millis(d.Retry)
+	e.Policies = append(e.Policies, ep)
+}
+
+// Millis is d in ms, rounded up; -1 for what nobody knows, and for what never comes.
+func Millis(d time.Duration) int64 {
+	if d == limiter.Unknown || d == limiter.Never {
+		return -1
+	}
+	return ceilDiv(d, time.Millisecond)
 }
 
 // missing says why p does not apply to x.

@@ -34,6 +34,13 @@ type Gateway struct {
 	http01 func(path, host string) ([]byte, bool)
 	hasher limiter.Hasher
 
+	budget   *limiter.Budget // of all buckets
+	epoch    int64           // wall clock at mono.Time(0), in ns since 1970: what windows go by
+	callers  *callers
+	captured atomic.Int64 // bytes of responses that are kept until their cost is known
+	quotas   quotas
+	adapting adapting
+
 	refusals   [reasons]*telemetry.Counter
 	exprErrors *telemetry.Counter
 	mirrors    atomic.Int64 // under way
@@ -51,7 +58,8 @@ type Gateway struct {
 
 // New returns a gateway without a configuration; Install gives it one. Run must run until Close.
 func New(o Options) *Gateway {
-	g := &Gateway{hub: o.Hub, exprErrors: o.Hub.ExpressionErrors(), log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret), conns: map[*h1conn]struct{}{}, idle: make(chan struct{})}
+	g := &Gateway{hub: o.Hub, exprErrors: o.Hub.ExpressionErrors(), log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret),
+		budget: limiter.NewBudget(defaultMemory), epoch: mono.Time(0).Wall().UnixNano(), callers: newCallers(), conns: map[*h1conn]struct{}{}, idle: make(chan struct{})}
 	for r := range g.refusals {
 		if r > 0 {
 			g.refusals[r] = o.Hub.Refusal(Reason(r).String())
@@ -60,6 +68,9 @@ func New(o Options) *Gateway {
 	g.live = newLive(g, o.Resolve)
 	return g
 }
+
+// defaultMemory bounds the buckets until a configuration does.
+const defaultMemory = 256 << 20
 
 // SetAccessLog changes where requests are logged, and returns the log used so far, which the caller closes.
 func (g *Gateway) SetAccessLog(l *telemetry.AccessLog) (old *telemetry.AccessLog) {
@@ -85,6 +96,9 @@ const sweepEvery = 250 * time.Millisecond
 func (g *Gateway) Run(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { g.keepQuotas(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -92,6 +106,8 @@ func (g *Gateway) Run(ctx context.Context) {
 		case <-tick.C:
 			g.sweep()
 			g.live.expire(mono.Now())
+			g.adapt(mono.Now())
+			g.callers.tick(mono.Now())
 		}
 	}
 }

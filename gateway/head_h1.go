@@ -106,6 +106,12 @@ func (x *h1) Field(name string) (string, bool) {
 	return view(v), ok
 }
 
+// ResponseField returns the first header field of that lower-case name of the answer.
+func (x *h1) ResponseField(name string) (string, bool) {
+	v, ok := x.resp.Lookup(name)
+	return view(v), ok
+}
+
 // Header is Field.
 func (x *h1) Header(name string) (string, bool) { return x.Field(name) }
 
@@ -166,8 +172,28 @@ func (x *h1) appendRequest(b []byte) []byte {
 		}
 	}
 	b = x.appendOurs(b)
+	if x.tagged {
+		b = x.appendTags(b)
+	}
 	b = r.request.append(b, &x.Exchange)
 	b = x.appendFraming(b)
+	return append(b, "\r\n"...)
+}
+
+// tagHeader tells an endpoint that a request is over the limits of policies that only tell.
+const tagHeader = "weir-limited"
+
+func (x *h1) appendTags(b []byte) []byte {
+	b = append(b, "Weir-Limited: "...)
+	ds, first := x.charge.Decisions(), true
+	for i := range x.uses {
+		if p := x.uses[i].p; p.tag && !ds[i].OK {
+			if !first {
+				b = append(b, ", "...)
+			}
+			b, first = append(b, p.quoted...), false
+		}
+	}
 	return append(b, "\r\n"...)
 }
 
@@ -188,6 +214,9 @@ func (x *h1) forwards(i int) bool {
 		}
 	}
 	if f.Underscore && x.spoofs(x.req.Name(i)) || x.repeats(i) {
+		return false
+	}
+	if http1.EqualFold(x.req.Name(i), tagHeader) {
 		return false
 	}
 	return len(x.Exchange.route.request.drop) == 0 || !x.Exchange.route.request.drops(x.req.Name(i))

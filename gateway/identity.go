@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"errors"
+	"net/http"
 	"net/netip"
 	"strings"
 
 	"weir/config"
 	"weir/internal/expr"
+	"weir/jwt"
 )
 
 type source uint8
@@ -22,6 +25,8 @@ const (
 	fromMethod
 	fromRoute
 	fromExpr
+	fromKey // the caller's name in a check
+	fromJWT
 )
 
 // dimension is a named property of a request.
@@ -30,10 +35,14 @@ type dimension struct {
 	from   source
 	arg    string
 	prog   *expr.Program
+	bits   [2]int // fromClientIP: how long a prefix of IPv4 and IPv6 addresses counts
 	def    string
 	hasDef bool
 	secret bool
 }
+
+// builtinKey is the caller's name in a check, unless the configuration defines a dimension of that name.
+var builtinKey = dimension{name: "key", from: fromKey}
 
 // builtins are the dimensions that need no definition.
 var builtins = []dimension{
@@ -50,7 +59,12 @@ func compileDimension(c *config.Dimension, env *expr.Env) (dimension, error) {
 	d.arg = strings.TrimSpace(arg)
 	switch kind {
 	case "client_ip":
-		d.from = fromClientIP
+		d.from, d.bits = fromClientIP, [2]int{32, 128}
+		if v4, v6, ok := config.ClientIPPrefix(d.arg); d.arg != "" && ok {
+			d.bits = [2]int{v4, v6}
+		}
+	case "jwt":
+		d.from = fromJWT
 	case "header":
 		d.from, d.arg = fromHeader, strings.ToLower(d.arg)
 	case "cookie":
@@ -82,7 +96,9 @@ func (d *dimension) value(x *Exchange) (string, bool) {
 	v := ""
 	switch d.from {
 	case fromClientIP:
-		v = x.peerText.of(x.peer).full
+		if v = x.peerText.of(x.peer).full; d.bits != [2]int{32, 128} {
+			v = prefixText(x.peer, d.bits)
+		}
 	case fromIP:
 		v = x.peerText.of(x.peer).prefix
 	case fromHeader:
@@ -103,6 +119,12 @@ func (d *dimension) value(x *Exchange) (string, bool) {
 		if x.route != nil {
 			v = x.route.name
 		}
+	case fromKey:
+		v = x.key
+	case fromJWT:
+		if x.authentic() && x.token.claims != nil {
+			v, _ = x.token.claims.Claim(d.arg)
+		}
 	case fromExpr:
 		s, err := d.prog.String(x)
 		if err != nil {
@@ -116,6 +138,68 @@ func (d *dimension) value(x *Exchange) (string, bool) {
 	return v, v != ""
 }
 
+// prefixText is the network of an address, as 198.51.100.0/24.
+func prefixText(a netip.Addr, bits [2]int) string {
+	a = a.Unmap().WithZone("")
+	n := bits[0]
+	if a.Is6() {
+		n = bits[1]
+	}
+	p, err := a.Prefix(n)
+	if err != nil {
+		return ""
+	}
+	return p.String()
+}
+
+// bearer is what a request's token says of it.
+type bearer struct {
+	checked bool
+	claims  *jwt.Token // nil: the request has none
+	fault   string     // what is wrong with the one it has
+	unknown bool       // nothing is: there are no keys yet to check it with
+}
+
+// unauthenticated is the verdict on a token that authentic refused: 401, or 503 if it may be good.
+func (x *Exchange) unauthenticated() Verdict {
+	v := Verdict{Reason: Unauthenticated, Detail: x.token.fault}
+	if x.token.unknown {
+		v.Status = http.StatusServiceUnavailable
+	}
+	return v
+}
+
+// authentic reports whether the request has a good token, or none. It is looked at once.
+func (x *Exchange) authentic() bool {
+	t := &x.token
+	if t.checked {
+		return t.fault == ""
+	}
+	t.checked = true
+	if x.snap.tokens == nil {
+		return true
+	}
+	field := x.snap.tokenField
+	v, ok := x.car.Field(field)
+	if v = strings.TrimSpace(v); !ok || v == "" {
+		return true
+	}
+	scheme, rest, spaced := strings.Cut(v, " ")
+	switch {
+	case spaced && strings.EqualFold(scheme, "bearer"):
+		v = strings.TrimSpace(rest)
+	case spaced && field == "authorization":
+		return true // of another scheme
+	}
+	claims, err := x.snap.tokens.Verify(v)
+	if err != nil {
+		t.fault, t.unknown = err.Error(), errors.Is(err, jwt.ErrNoKeys)
+		return false
+	}
+	t.claims = claims
+	return true
+}
+
 // peerText is an address in words, worked out once per connection: for IPv6 also the /64 that counts as one client.
 type peerText struct {
 	addr         netip.Addr
@@ -123,6 +207,9 @@ type peerText struct {
 }
 
 func (t *peerText) of(a netip.Addr) *peerText {
+	if !a.IsValid() {
+		return &peerText{}
+	}
 	if t.addr != a || t.full == "" {
 		a = a.Unmap()
 		t.addr, t.full, t.prefix = a, a.String(), a.String()

@@ -41,8 +41,10 @@ func (s *Snapshot) Routes() []RouteView {
 		case e.conf.Redirect != nil:
 			v.Answers = fmt.Sprintf("redirect %d", e.conf.Redirect.Status)
 		}
-		for _, p := range e.policies {
-			v.Policies = append(v.Policies, p.name)
+		for _, p := range s.policies {
+			if len(p.conf.Routes) == 0 || slices.Contains(p.conf.Routes, e.name) {
+				v.Policies = append(v.Policies, p.name)
+			}
 		}
 		views = append(views, v)
 	}
@@ -117,7 +119,14 @@ func (g *Gateway) PoolStats() []balancer.PoolStats {
 func (g *Gateway) LimiterStats() []telemetry.LimiterStats {
 	var all []telemetry.LimiterStats
 	for _, p := range g.Snapshot().policies {
-		all = append(all, telemetry.LimiterStats{Name: p.name, Stats: p.limiter.Stats()})
+		st := telemetry.LimiterStats{Name: p.name}
+		for _, v := range p.variants {
+			one := v.limiter.Stats()
+			st.Keys, st.Bytes = st.Keys+one.Keys, st.Bytes+one.Bytes
+			st.Evictions, st.Overflow = st.Evictions+one.Evictions, st.Overflow+one.Overflow
+			st.Allowed, st.Refused, st.Refunded = st.Allowed+one.Allowed, st.Refused+one.Refused, st.Refunded+one.Refunded
+		}
+		all = append(all, st)
 	}
 	return all
 }

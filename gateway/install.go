@@ -33,11 +33,19 @@ func (g *Gateway) Install(s *Snapshot) {
 	for _, pc := range plan.pools {
 		l.pools[pc.identity] = pc.pool
 	}
+	oldLimiters := l.limiters
 	l.limiters = make(map[string]*limiter.Limiter, len(plan.limiters))
-	for id, p := range plan.limiters {
-		l.limiters[id] = p.limiter
+	for id, v := range plan.limiters {
+		l.limiters[id] = v.limiter
 	}
+	oldTokens := l.tokens
+	l.tokens = plan.verifier
 	l.mu.Unlock()
+	if plan.verifier != oldTokens {
+		plan.verifier.start()
+	}
+	g.budget.Set(int64(s.conf.Node.LimiterMemory))
+	g.restoreQuotas(plan, oldLimiters, now)
 
 	for _, pc := range plan.pools {
 		if oldPools[pc.identity] == nil {
@@ -54,21 +62,26 @@ func (g *Gateway) Install(s *Snapshot) {
 			g.log.Error("BUG: a pool passed validation and cannot be changed", "pool", pc.name, "error", err)
 		}
 	}
-	for _, p := range plan.limiters {
-		rate := limiter.Rate{N: p.conf.Limit, Per: p.conf.Window, Burst: p.conf.Burst}
-		if p.limiter.Rate() == rate {
-			continue
-		}
-		if err := p.limiter.SetRate(rate, now); err != nil {
-			g.log.Error("BUG: a policy passed validation and cannot be changed", "policy", p.name, "error", err)
+	for id, v := range plan.limiters {
+		if err := v.limiter.SetSpec(g.adapted(id, v.spec), now); err != nil {
+			g.log.Error("BUG: a policy passed validation and cannot be changed", "policy", v.limiter.Name(), "error", err)
 		}
 	}
 	g.snap.Store(s)
 	g.retain(s)
+	g.callers.retain(s)
 	for id, p := range oldPools {
 		if l.pool(id) == nil {
 			l.background.Go(p.retire)
 		}
+	}
+	for id, old := range oldLimiters {
+		if plan.limiters[id] == nil {
+			old.Retire()
+		}
+	}
+	if oldTokens != nil && oldTokens != plan.verifier {
+		l.background.Go(oldTokens.retire)
 	}
 }
 

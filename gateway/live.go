@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"weir/balancer"
+	"weir/config"
 	"weir/internal/mono"
+	"weir/jwt"
 	"weir/limiter"
 	"weir/shaping"
 	"weir/telemetry"
@@ -30,6 +32,7 @@ type live struct {
 	mu       sync.Mutex
 	pools    map[string]*pool            // by identity
 	limiters map[string]*limiter.Limiter // by identity
+	tokens   *verifier                   // in force; nil: none
 }
 
 // pool is a set of endpoints with all its state.
@@ -40,6 +43,7 @@ type pool struct {
 	gate     *shaping.Gate
 	retries  *telemetry.Counter
 	queue    *telemetry.Queue
+	latency  usual // of adaptive limits
 	dial     atomic.Pointer[dialConf]
 	probe    atomic.Pointer[probeConf]
 	demo     *demo
@@ -147,8 +151,8 @@ func (l *live) expire(now mono.Time) {
 
 func (l *live) close() {
 	l.mu.Lock()
-	pools := l.pools
-	l.pools = map[string]*pool{}
+	pools, tokens := l.pools, l.tokens
+	l.pools, l.tokens = map[string]*pool{}, nil
 	l.closing = true
 	for u := range l.shadows {
 		u.abort()
@@ -157,7 +161,54 @@ func (l *live) close() {
 	for _, p := range pools {
 		p.retire()
 	}
+	tokens.retire()
 	l.background.Wait()
+}
+
+// verifier checks tokens, with the goroutine that refreshes its keys.
+type verifier struct {
+	*jwt.Verifier
+	identity string
+	stop     context.CancelFunc // nil: not started
+	done     chan struct{}
+}
+
+// verifier returns what checks tokens as c says: the one in force if it does, else a new one that is not started.
+func (l *live) verifier(c *config.JWT) (*verifier, error) {
+	id := identity(c.JWKSFile, c.JWKSURL, c.Refresh, string(c.Secret), c.Issuer, c.Audience)
+	l.mu.Lock()
+	v := l.tokens
+	l.mu.Unlock()
+	if v != nil && v.identity == id {
+		return v, nil
+	}
+	made, err := jwt.New(jwt.Options{Secret: string(c.Secret), JWKSFile: c.JWKSFile, JWKSURL: c.JWKSURL, Refresh: c.Refresh,
+		Issuer: c.Issuer, Audience: c.Audience, Log: l.gw.log})
+	if err != nil {
+		return nil, err
+	}
+	return &verifier{Verifier: made, identity: id}, nil
+}
+
+// start begins to refresh keys.
+func (v *verifier) start() {
+	if v == nil || v.stop != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	v.stop, v.done = cancel, make(chan struct{})
+	go func() {
+		defer close(v.done)
+		v.Run(ctx)
+	}()
+}
+
+// retire ends that. Requests in flight may go on using it.
+func (v *verifier) retire() {
+	if v != nil && v.stop != nil {
+		v.stop()
+		<-v.done
+	}
 }
 
 // identity names state by all that gives it its meaning.

@@ -60,10 +60,17 @@ type fakeCarrier struct {
 	aborted int               // calls of Abort
 	status  int               // of the last Deliver or Answer
 	onTry   func(try int)     // called by Attempt
+	gone    bool              // the client has left
+	answer  map[string]string // fields of answers, by lower-case name
 }
 
 func (c *fakeCarrier) Field(name string) (string, bool) {
 	v, ok := c.fields[name]
+	return v, ok
+}
+func (c *fakeCarrier) Gone() bool { return c.gone }
+func (c *fakeCarrier) ResponseField(name string) (string, bool) {
+	v, ok := c.answer[name]
 	return v, ok
 }
 func (c *fakeCarrier) Header(name string) (string, bool) { return c.Field(name) }

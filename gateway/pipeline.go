@@ -65,68 +65,10 @@ func (g *Gateway) admit(x *Exchange) Verdict {
 		return Verdict{Reason: NoRoute, Detail: "no route matches this host, path and method"}
 	}
 	x.route = x.snap.routes[n]
-	if len(x.route.policies) > 0 {
-		if v := g.charge(x); v.Reason != Pass {
-			return v
-		}
+	if x.route.wantsToken && !x.authentic() {
+		return x.unauthenticated()
 	}
-	return Verdict{}
-}
-
-// charge takes the request's cost from every policy that applies, or from none.
-func (g *Gateway) charge(x *Exchange) Verdict {
-	for _, p := range x.route.policies {
-		key, ok := p.key(x)
-		if !ok {
-			continue
-		}
-		if p.shadow {
-			x.charge.AddShadow(p.limiter, key, 1)
-		} else {
-			x.charge.Add(p.limiter, key, 1)
-		}
-		x.policies[x.applied] = p
-		x.applied++
-	}
-	if x.applied == 0 {
-		return Verdict{}
-	}
-	refused := x.charge.Take(x.start)
-	ds := x.charge.Decisions()
-	for i, p := range x.policies[:x.applied] {
-		switch {
-		case i == refused || p.shadow && !ds[i].OK:
-			p.cell.Refused()
-		case refused < 0 || p.shadow:
-			p.cell.Allowed()
-		}
-	}
-	if refused >= 0 {
-		return Verdict{Reason: Limited, Policy: x.policies[refused], Decision: ds[refused]}
-	}
-	return Verdict{}
-}
-
-// key returns the bucket of p that x falls into, and whether p applies to x at all: all its dimensions have a value and
-// its condition holds. A condition that fails to evaluate counts as true, so that an error cannot lift a limit.
-func (p *policy) key(x *Exchange) (limiter.Key, bool) {
-	x.frame = x.frame[:0]
-	for _, d := range p.dims {
-		v, ok := x.Dimension(d)
-		if !ok {
-			return limiter.Key{}, false
-		}
-		x.frame = limiter.AppendPart(x.frame, v)
-	}
-	if p.when != nil {
-		ok, err := p.when.Bool(x)
-		if err != nil {
-			x.gw.exprErrors.Inc()
-		} else if !ok {
-			return limiter.Key{}, false
-		}
-	}
-	return x.gw.hasher.Sum(x.frame), true
+	return g.charge(x)
 }
 
 // attempt tries one endpoint and reports whether another attempt must follow. After false the exchange is answered.
@@ -200,7 +142,7 @@ func (g *Gateway) enter(x *Exchange, p *poolConf) Verdict {
 		x.frame = limiter.AppendPart(x.frame[:0], v)
 		x.hint = g.hasher.Sum(x.frame).Lo
 	}
-	if x.begun = x.start; x.fellBack {
+	if x.begun = x.start; x.fellBack || x.waited > 0 {
 		x.begun = mono.Now()
 	}
 	if v := x.car.Prepare(x); v.Reason != Pass {
@@ -358,7 +300,7 @@ func (g *Gateway) settle(x *Exchange) {
 	x.lease.Done(end)
 	x.seat.Leave()
 	if x.sent || x.verdict.Reason == Pass || x.fellBack || x.verdict.Reason == Limited {
-		x.charge.Settle()
+		x.charge.Settle(end)
 	} else {
 		x.charge.Refund(end) // refused for room or for want of an endpoint: nothing was sent, nothing is owed
 	}

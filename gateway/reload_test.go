@@ -20,11 +20,10 @@ func left(t *testing.T, g *Gateway, name string, c *fakeCarrier) int64 {
 		if p.name == name {
 			x := g.exchange(c)
 			x.route = x.snap.routes[0]
-			key, ok := p.key(x)
-			if !ok {
+			if x.use(p, true); len(x.uses) == 0 {
 				t.Fatalf("policy %s does not apply", name)
 			}
-			return p.limiter.Peek(key, 0, x.start).Left
+			return x.uses[0].v.limiter.Peek(x.uses[0].key, 0, x.start).Left
 		}
 	}
 	t.Fatalf("no policy %s", name)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,9 @@ func (x *Exchange) refuse(r *Reply, v *Verdict) {
 		h = append(h, "Retry-After: "...)
 		h = strconv.AppendInt(h, retry, 10)
 		h = append(h, "\r\n"...)
+	}
+	if v.Reason == Unauthenticated && r.Status == http.StatusUnauthorized {
+		h = append(h, "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n"...)
 	}
 	if x.snap == nil || x.snap.headers.Reason {
 		h = append(h, "Weir-Reason: "...)
@@ -98,15 +102,14 @@ func (x *Exchange) problemBody(v *Verdict) []byte {
 		b = append(b, `,"detail":"policy `...)
 		b = append(b, v.Policy.name...)
 		b = append(b, " allows "...)
-		b = strconv.AppendInt(b, v.Policy.conf.Limit, 10)
-		b = append(b, " per "...)
-		b = append(b, v.Policy.conf.Window.String()...)
+		b = append(b, v.Variant.allows...)
 		b = append(b, `","violated-policies":[`...)
 		b = append(b, v.Policy.quoted...)
+		b = x.appendViolated(b, v.Policy)
 		b = append(b, ']')
-		if v.Decision.Retry != limiter.Never {
+		if r := v.Decision.Retry; r != limiter.Never && r != limiter.Unknown {
 			b = append(b, `,"retry_after_ms":`...)
-			b = strconv.AppendInt(b, ceilDiv(v.Decision.Retry, time.Millisecond), 10)
+			b = strconv.AppendInt(b, ceilDiv(r, time.Millisecond), 10)
 		}
 	} else if v.Detail != "" {
 		b = append(b, `,"detail":`...)
@@ -121,16 +124,36 @@ func (x *Exchange) problemBody(v *Verdict) []byte {
 	return x.text
 }
 
+// appendViolated appends the other policies that would have refused as well.
+func (x *Exchange) appendViolated(b []byte, but *policy) []byte {
+	ds := x.charge.Decisions()
+	for i := range ds {
+		if p := x.uses[i].p; p != but && !p.soft() && !ds[i].OK {
+			b = append(b, ',')
+			b = append(b, p.quoted...)
+		}
+	}
+	return b
+}
+
 // retryAfter is in whole seconds, rounded up, and a little later for some, so that refused clients do not come back
 // together. 0: say nothing.
 func retryAfter(v *Verdict) int64 {
 	switch v.Reason {
 	case Limited:
-		if v.Decision.Retry == limiter.Never {
+		switch v.Decision.Retry {
+		case limiter.Never:
 			return 0
+		case limiter.Unknown: // when others are done
+			return 1 + rand.Int64N(2)
 		}
 		s := ceilDiv(v.Decision.Retry, time.Second)
 		return max(1, s+rand.Int64N(1+s/10+1))
+	case Unauthenticated:
+		if v.Status == 0 { // no wait makes a bad token good
+			return 0
+		}
+		return 1 + rand.Int64N(3)
 	case QueueFull, QueueTimeout, BreakerOpen, NoEndpoint:
 		return 1 + rand.Int64N(3)
 	}
@@ -139,76 +162,91 @@ func retryAfter(v *Verdict) int64 {
 
 func ceilDiv(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
 
+// maxShown bounds how many policies RateLimit names.
+const maxShown = 16
+
 // appendLimits appends RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10) for the policies that
 // applied and are enforced, the tightest first, and the older X-RateLimit fields if wanted.
 func (x *Exchange) appendLimits(h []byte) []byte {
-	if x.applied == 0 {
+	if len(x.uses) == 0 {
 		return h
 	}
 	ds := x.charge.Decisions()
-	tight := -1
-	for i, p := range x.policies[:x.applied] {
-		if p.shadow {
-			continue
-		}
-		if tight < 0 || tighter(&ds[i], p, &ds[tight], x.policies[tight]) {
-			tight = i
-		}
-	}
-	if tight < 0 {
+	tight := x.tightest()
+	if tight < 0 || len(ds) == 0 {
 		return h
 	}
 	if x.snap.headers.RateLimit != "off" {
 		h = append(h, "RateLimit-Policy: "...)
-		h = append(h, x.policies[tight].head...)
-		for i, p := range x.policies[:x.applied] {
-			if i != tight && !p.shadow {
-				h = append(h, ", "...)
-				h = append(h, p.head...)
-			}
-		}
+		h = append(h, x.uses[tight].v.head...)
+		h = x.eachOther(h, tight, func(h []byte, i int) []byte { return append(h, x.uses[i].v.head...) })
 		h = append(h, "\r\nRateLimit: "...)
-		h = x.policies[tight].appendState(h, &ds[tight])
-		for i, p := range x.policies[:x.applied] {
-			if i != tight && !p.shadow {
-				h = append(h, ", "...)
-				h = p.appendState(h, &ds[i])
-			}
-		}
+		h = x.uses[tight].p.appendState(h, &ds[tight])
+		h = x.eachOther(h, tight, func(h []byte, i int) []byte { return x.uses[i].p.appendState(h, &ds[i]) })
 		h = append(h, "\r\n"...)
 	}
 	if x.snap.headers.Legacy {
-		p, d := x.policies[tight], &ds[tight]
+		d := &ds[tight]
 		h = append(h, "X-RateLimit-Limit: "...)
-		h = strconv.AppendInt(h, p.conf.Limit, 10)
+		h = strconv.AppendInt(h, x.uses[tight].v.numbers.Limit, 10)
 		h = append(h, "\r\nX-RateLimit-Remaining: "...)
-		h = strconv.AppendInt(h, max(d.Left, 0), 10)
+		h = strconv.AppendInt(h, d.Left, 10)
 		h = append(h, "\r\nX-RateLimit-Reset: "...)
-		h = strconv.AppendInt(h, resetSeconds(d), 10)
+		h = strconv.AppendInt(h, max(0, resetSeconds(d)), 10)
 		h = append(h, "\r\n"...)
 	}
 	return h
 }
 
+// eachOther appends what show shows of the enforced policies but one, each behind a comma.
+func (x *Exchange) eachOther(h []byte, but int, show func([]byte, int) []byte) []byte {
+	shown := 1
+	for i := range x.uses {
+		if i != but && !x.uses[i].p.soft() && shown < maxShown {
+			h = show(append(h, ", "...), i)
+			shown++
+		}
+	}
+	return h
+}
+
+// tightest returns the enforced policy that refused, or else that has least left as a share of what it allows; -1 if there is none.
+func (x *Exchange) tightest() int {
+	ds := x.charge.Decisions()
+	tight := -1
+	for i := range ds {
+		if !x.uses[i].p.soft() && (tight < 0 || tighter(&ds[i], &x.uses[i], &ds[tight], &x.uses[tight])) {
+			tight = i
+		}
+	}
+	return tight
+}
+
 // tighter compares what is left as a share of the bucket.
-func tighter(a *limiter.Decision, p *policy, b *limiter.Decision, q *policy) bool {
+func tighter(a *limiter.Decision, u *use, b *limiter.Decision, w *use) bool {
 	if a.OK != b.OK {
 		return !a.OK
 	}
-	return float64(a.Left)*float64(q.conf.Burst) < float64(b.Left)*float64(p.conf.Burst)
+	return float64(a.Left)*float64(w.v.numbers.Burst) < float64(b.Left)*float64(u.v.numbers.Burst)
 }
 
 func (p *policy) appendState(h []byte, d *limiter.Decision) []byte {
 	h = append(h, p.quoted...)
 	h = append(h, ";r="...)
-	h = strconv.AppendInt(h, max(d.Left, 0), 10)
-	h = append(h, ";t="...)
-	return strconv.AppendInt(h, resetSeconds(d), 10)
+	h = strconv.AppendInt(h, d.Left, 10)
+	if t := resetSeconds(d); t >= 0 {
+		h = append(h, ";t="...)
+		h = strconv.AppendInt(h, t, 10)
+	}
+	return h
 }
 
-// resetSeconds is when more is to be had: for a refusal when it would pass, else when the bucket is full again.
+// resetSeconds is when more is to be had: for a refusal when it would pass, else when the bucket is full again; -1 if nobody knows.
 func resetSeconds(d *limiter.Decision) int64 {
-	if !d.OK && d.Retry != limiter.Never {
+	switch {
+	case !d.OK && d.Retry == limiter.Unknown, d.Reset == limiter.Unknown:
+		return -1
+	case !d.OK && d.Retry != limiter.Never:
 		return ceilDiv(d.Retry, time.Second)
 	}
 	return ceilDiv(d.Reset, time.Second)

@@ -21,7 +21,7 @@ func limited(t testing.TB, spent []int64, rates []limiter.Rate, shadows ...int) 
 	x.snap.headers.Reason = true
 	for i, r := range rates {
 		name := fmt.Sprintf("p%d", i)
-		l, err := limiter.New(name, r, limiter.Options{})
+		l, err := limiter.New(name, limiter.Spec{Rate: r}, limiter.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,15 +29,15 @@ func limited(t testing.TB, spent []int64, rates []limiter.Rate, shadows ...int) 
 		for range spent[i] {
 			l.Take(key, 1, 0)
 		}
-		p := &policy{name: name, conf: &config.Policy{Name: name, Limit: r.N, Window: r.Per, Burst: r.Burst}, shadow: slices.Contains(shadows, i), limiter: l, quoted: `"` + name + `"`}
-		p.head = fmt.Sprintf("%q;q=%d;w=%d", name, r.N, int64((r.Per+time.Second-1)/time.Second))
+		p := &policy{name: name, shadow: slices.Contains(shadows, i), quoted: `"` + name + `"`}
+		v := &variant{limiter: l, numbers: config.Numbers{Limit: r.N, Burst: r.Burst}}
+		v.describe(&config.Policy{Name: name, Window: config.Window{Every: r.Per}})
 		if p.shadow {
-			x.charge.AddShadow(l, key, 1)
+			x.charge.AddSoft(l, key, 1)
 		} else {
 			x.charge.Add(l, key, 1)
 		}
-		x.policies[i] = p
-		x.applied++
+		x.uses = append(x.uses, use{p, v, key, 1})
 	}
 	return x, x.charge.Take(0)
 }
@@ -174,7 +174,7 @@ func TestRefusals(t *testing.T) {
 			v.Status = rapid.IntRange(400, 599).Draw(rt, "status")
 		}
 		if v.Reason == Limited {
-			v.Policy, v.Decision = x.policies[refused], x.charge.Decisions()[refused]
+			v.Policy, v.Variant, v.Decision = x.uses[refused].p, x.uses[refused].v, x.charge.Decisions()[refused]
 		}
 		x.identify()
 		x.refuse(x.blankReply(), &v)
@@ -214,7 +214,7 @@ func TestRefusals(t *testing.T) {
 func TestPlainRefusal(t *testing.T) {
 	x, _ := limited(t, []int64{1}, []limiter.Rate{{N: 1, Per: time.Hour, Burst: 1}})
 	x.car.(*fakeCarrier).fields = map[string]string{"accept": "text/plain, */*"}
-	v := Verdict{Reason: Limited, Policy: x.policies[0], Decision: x.charge.Decisions()[0]}
+	v := Verdict{Reason: Limited, Policy: x.uses[0].p, Variant: x.uses[0].v, Decision: x.charge.Decisions()[0]}
 	x.refuse(x.blankReply(), &v)
 	if got := string(x.reply.Body); got != "Quota exceeded (policy p0)\n" {
 		t.Errorf("body %q", got)

@@ -127,7 +127,7 @@ func TestSettle(t *testing.T) {
 		for i := range c.picked {
 			sent = sent || c.scripted(i).Sent
 		}
-		spent := x.applied > 0 && x.verdict.Reason != Limited
+		spent := len(x.uses) > 0 && x.verdict.Reason != Limited
 		refund := spent && !sent && x.verdict.Reason != Pass && !x.fellBack
 		if panics && x.verdict.Reason == Internal && x.sent != sent { // it panicked before it could tell
 			return
@@ -138,9 +138,9 @@ func TestSettle(t *testing.T) {
 				rt.Fatalf("%s: %d refunds, want %v; sent %v, %+v", name, got, refund, sent, x.verdict)
 			}
 		}
-		charge := x.charge // settle happens once: whoever calls it again changes nothing
+		charge := fmt.Sprintf("%+v", &x.charge) // settle happens once: whoever calls it again changes nothing
 		g.settle(x)
-		if x.charge != charge || everythingBack(g) != nil {
+		if fmt.Sprintf("%+v", &x.charge) != charge || everythingBack(g) != nil {
 			rt.Fatal("a second settle did something")
 		}
 	})
@@ -194,8 +194,9 @@ func TestSeatsRunOut(t *testing.T) {
 	}
 	p := g.snap.Load().policies[0]
 	x := g.exchange(request("GET", "/"))
-	key, _ := p.key(x)
-	if d := p.limiter.Peek(key, 1, mono.Now()); d.Left != 8 {
+	x.use(p, true)
+	u := x.uses[0]
+	if d := u.v.limiter.Peek(u.key, 1, mono.Now()); d.Left != 8 {
 		t.Errorf("%d left after one request of 10, want 8 after the next", d.Left)
 	}
 	if err := everythingBack(g); err != nil {

@@ -8,26 +8,30 @@ import (
 	"weir/balancer"
 	"weir/config"
 	"weir/gateway/route"
-	"weir/internal/expr"
 	"weir/internal/http1"
-	"weir/limiter"
+	"weir/jwt"
 	"weir/telemetry"
 )
 
 // Snapshot is one compiled configuration. It is immutable, and whatever it points to that changes stands in live.
 type Snapshot struct {
-	conf      *config.Config
-	table     *route.Table
-	routes    []*entry
-	dims      []dimension
-	trusted   []netip.Prefix
-	policies  []*policy
-	pools     []*poolConf
-	listeners map[string]*Listener
-	headers   config.Headers
-	spoofable []string // lower-case header names of ours whose underscore spellings are removed
-	single    []string // lower-case names of header fields that dimensions are read from
-	noRoute   *telemetry.Route
+	conf       *config.Config
+	table      *route.Table
+	routes     []*entry
+	dims       []dimension
+	keyDim     int // the dimension `key`
+	trusted    []netip.Prefix
+	policies   []*policy
+	everywhere *index        // of policies for all routes
+	nested     bool          // some policy has a parent
+	tokens     *jwt.Verifier // nil: no dimension comes from a token
+	tokenField string        // lower-case name of the header field
+	pools      []*poolConf
+	listeners  map[string]*Listener
+	headers    config.Headers
+	spoofable  []string // lower-case header names of ours whose underscore spellings are removed
+	single     []string // lower-case names of header fields that dimensions are read from
+	noRoute    *telemetry.Route
 
 	plan *plan // what Install has to do
 }
@@ -48,24 +52,25 @@ type Listener struct {
 
 // entry is a compiled route.
 type entry struct {
-	name     string
-	conf     *config.Route
-	targets  []target // by cumulative weight; nil for fixed answers
-	weight   uint64   // sum
-	respond  *fixed
-	redirect template
-	status   int // of the redirect
-	policies []*policy
-	timeout  time.Duration
-	body     int64 // limit; -1: the listener's
-	rewrite  rewrite
-	request  transform
-	unwanted [len(ours)]bool // of what the gateway vouches for: set or removed by request
-	response transform
-	mirror   *poolConf
-	mirrored float64 // share of requests
-	fallback *fallback
-	cell     *telemetry.Route
+	name       string
+	conf       *config.Route
+	targets    []target // by cumulative weight; nil for fixed answers
+	weight     uint64   // sum
+	respond    *fixed
+	redirect   template
+	status     int    // of the redirect
+	index      *index // of the policies for this route only
+	wantsToken bool   // something of it depends on a token
+	timeout    time.Duration
+	body       int64 // limit; -1: the listener's
+	rewrite    rewrite
+	request    transform
+	unwanted   [len(ours)]bool // of what the gateway vouches for: set or removed by request
+	response   transform
+	mirror     *poolConf
+	mirrored   float64 // share of requests
+	fallback   *fallback
+	cell       *telemetry.Route
 }
 
 type target struct {
@@ -109,19 +114,6 @@ type rewrite struct {
 }
 
 func (r *rewrite) path() bool { return r.strip != "" || r.prefix != "" || r.regex != nil }
-
-// policy is a compiled limit.
-type policy struct {
-	name    string
-	conf    *config.Policy
-	shadow  bool
-	dims    []int
-	when    *expr.Program
-	limiter *limiter.Limiter
-	cell    *telemetry.PolicyCell
-	head    string // "name";q=…;w=… of RateLimit-Policy
-	quoted  string // "name"
-}
 
 // poolConf is a pool as one snapshot sees it: the live pool, and numbers that no state depends on.
 type poolConf struct {

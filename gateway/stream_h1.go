@@ -39,6 +39,7 @@ func (x *h1) Deliver(*Exchange) {
 		x.persist = false
 	}
 	x.answered = x.resp.Status
+	x.startSettling()
 	x.out = x.appendResponse(x.out[:0], chunked)
 	if x.answer.Here() && !x.answer.Chunked() {
 		x.deliverWhole()
@@ -89,13 +90,15 @@ func (x *h1) deliverWhole() {
 			return
 		}
 		x.out = append(x.out, p...)
-	}
-	x.finishUpstream()
-	if _, err := x.conn.Write(x.out); err != nil {
-		x.clientLost(err)
-		return
+		x.capture.add(p)
 	}
 	x.bytesOut = n
+	x.settleCost()
+	x.finishUpstream()
+	if _, err := x.conn.Write(x.out); err != nil {
+		x.bytesOut = 0
+		x.clientLost(err)
+	}
 }
 
 // deliverStream sends an answer piece by piece, each as it comes.
@@ -122,6 +125,7 @@ func (x *h1) deliverStream(chunked bool) {
 			return
 		}
 		x.bytesOut += int64(len(p))
+		x.capture.add(p)
 		if chunked {
 			x.out = appendChunk(x.out, p)
 		} else {
@@ -135,6 +139,7 @@ func (x *h1) deliverStream(chunked bool) {
 		x.out = appendLastChunk(x.out, &x.answer.Trailers)
 	}
 	if x.flush() {
+		x.settleCost()
 		x.finishUpstream()
 	}
 }
@@ -172,6 +177,7 @@ func (x *h1) clientLost(err error) {
 	x.persist, x.linger = false, false
 	x.verdict = Verdict{Reason: ClientGone}
 	x.responseFailed = "client: " + err.Error()
+	x.settleCost()
 	x.stopUpload()
 	x.dropUpstream()
 }
@@ -182,6 +188,7 @@ func (x *h1) cutAnswer(err error) {
 	x.persist, x.linger = false, false
 	x.verdict = Verdict{Reason: UpstreamError}
 	x.responseFailed = "upstream: " + err.Error()
+	x.settleCost()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		x.verdict.Reason = UpstreamTimeout
 	}

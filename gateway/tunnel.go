@@ -18,6 +18,7 @@ func (x *h1) tunnel() {
 	c, u := x.conn, x.u
 	x.persist = false
 	x.answered = 101
+	x.startSettling()
 	b := appendStatus(x.out[:0], 101, x.resp.Reason())
 	for i := range x.resp.Fields {
 		if f := &x.resp.Fields[i]; f.Hop {
@@ -54,6 +55,7 @@ func (x *h1) tunnel() {
 	c.gw.countTunnel(1)
 	x.pump(c.Conn, u.Conn, x.idleTunnel)
 	c.gw.countTunnel(-1)
+	x.settleCost()
 	u.up.drop(u)
 	x.u = nil
 }

@@ -23,6 +23,7 @@ const (
 	RequestTimeout
 	ClientGone
 	Internal
+	Unauthenticated
 	reasons
 )
 
@@ -46,6 +47,7 @@ var reasonTable = [reasons]reasonInfo{
 	RequestTimeout:  {"request_timeout", "The request took too long to arrive", 408},
 	ClientGone:      {"client_gone", "The client went away", 499},
 	Internal:        {"internal", "Internal error", 500},
+	Unauthenticated: {"unauthenticated", "The token is not valid", 401},
 }
 
 // String returns the reason's token; empty for Pass.
@@ -58,6 +60,7 @@ type Verdict struct {
 	Status   int              // 0: the reason's usual one
 	Detail   string           // for people; never holds what a client sent unescaped, nor a secret
 	Policy   *policy          // Limited: the one that refused
+	Variant  *variant         // Limited: by which of its numbers
 	Decision limiter.Decision // Limited
 	Close    bool             // the connection cannot be used again
 }

@@ -32,25 +32,31 @@ func (c *h1conn) idle() bool { return phase(c.state.Load()&(1<<phaseBits-1)) == 
 
 // endIfGone ends the exchange if the client has closed its side.
 func (c *h1conn) endIfGone() {
-	raw, err := c.nc.Raw.SyscallConn()
-	if err != nil {
-		return
-	}
-	gone := false
-	if c.secure { // a close_notify alert stands before the end of the stream
-		err = raw.Control(func(fd uintptr) {
-			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-			n, err := unix.Poll(p, 0)
-			gone = n > 0 && err == nil
-		})
-		gone = gone || err != nil
-	} else {
-		gone = newPeeker(raw).gone()
-	}
-	if gone && c.state.CompareAndSwap(c.seen, c.seen|uint64(phaseEnded)) {
+	if c.gone() && c.state.CompareAndSwap(c.seen, c.seen|uint64(phaseEnded)) {
 		c.up.Load().abort()
 	}
 }
+
+// gone reports whether the client has closed its side.
+func (c *h1conn) gone() (gone bool) {
+	raw, err := c.nc.Raw.SyscallConn()
+	if err != nil {
+		return false
+	}
+	if !c.secure {
+		return newPeeker(raw).gone()
+	}
+	err = raw.Control(func(fd uintptr) { // a close_notify alert stands before the end of the stream
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(p, 0)
+		gone = n > 0 && err == nil
+	})
+	return gone || err != nil
+}
+
+// Gone reports whether the client has closed its side. An HTTP/1.1 client that half-closes after its request counts as gone, as it
+// does while it waits for an endpoint.
+func (x *h1) Gone() bool { return x.conn.gone() }
 
 // endSoon ends c if it waits for a request, and bounds the wait for the rest of a request's header.
 func (c *h1conn) endSoon() {

@@ -10,7 +10,12 @@ import (
 
 func newLimiter(t fataler, r Rate, o Options) *Limiter {
 	t.Helper()
-	l, err := New("test", r, o)
+	return newSpec(t, Spec{Rate: r}, o)
+}
+
+func newSpec(t fataler, s Spec, o Options) *Limiter {
+	t.Helper()
+	l, err := New("test", s, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +124,7 @@ func BenchmarkCharge(b *testing.B) {
 			c.Add(l, key(i), 1)
 		}
 		c.Take(now)
-		c.Settle()
+		c.Settle(now)
 		c.Reset()
 	}
 }
@@ -142,8 +147,17 @@ func BenchmarkSetRate(b *testing.B) {
 	}
 	rates := [2]Rate{plenty, {N: 7, Per: time.Second, Burst: 2000}}
 	for i := 0; b.Loop(); i++ {
-		if err := l.SetRate(rates[i&1], 0); err != nil {
+		if err := l.SetSpec(Spec{Rate: rates[i&1]}, 0); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+// refund gives n units of k back, as a charge of one step would.
+func refund(l *Limiter, k Key, n int64, now mono.Time) {
+	s, h := l.shard(k)
+	if n > 0 {
+		s.give(k, h, n, spending{}, false, now)
+	}
+	s.refunded.Add(1)
 }

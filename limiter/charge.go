@@ -1,28 +1,33 @@
 package limiter
 
-import "weir/internal/mono"
+import (
+	"time"
 
-// MaxChain is how many steps a Charge holds: how many policies can apply to one request. It is 16 rather than 8 because
-// policies told apart by a condition (one per plan) all count when a route is compiled, though few apply to one request.
-const MaxChain = 16
+	"weir/internal/mono"
+)
 
-// Charge is what one request spends, at several limiters, all or nothing. It is a plain value of fixed size with no
-// pointer to itself, made to be a field of a pooled exchange: plan with Add, Take once, then Refund or Settle, Reset before
-// the next. No allocation. The zero value is an empty charge. Not safe for concurrent use; the limiters behind it are.
+// Charge is what one request spends, at several limiters, all or nothing. It is made to be a field of a pooled exchange: plan with
+// Add, Take, then Refund or Settle, Reset before the next. It keeps its memory: no allocation in the long run. The zero value is an
+// empty charge. Not safe for concurrent use; the limiters behind it are.
+//
+// No lock spans the chain: steps are spent in order, and given back if a later one refuses. Between the two, others see the units as
+// spent. So that this harms nobody, plan those first that the fewest share, a user before its tenant before everybody: whoever is
+// refused by a limit of its own then never touches what it shares with others.
 type Charge struct {
-	n         uint8
 	state     chargeState
-	steps     [MaxChain]step
-	decisions [MaxChain]Decision
+	taken     mono.Time
+	steps     []step
+	decisions []Decision
 }
 
 type step struct {
 	limiter *Limiter
 	key     Key
 	n       int64
-	shadow  bool // never refuses
+	soft    bool // never refuses
 	spent   bool
-	shared  bool // the bucket of unknown keys paid
+	seats   bool
+	spending
 }
 
 type chargeState uint8
@@ -35,12 +40,12 @@ const (
 	settled
 )
 
-// Add plans to spend n ≥ 0 units of k at l, with no effect yet. More than MaxChain steps panic.
+// Add plans to spend n ≥ 0 units of k at l, with no effect yet.
 func (c *Charge) Add(l *Limiter, k Key, n int64) { c.plan(step{limiter: l, key: k, n: n}) }
 
-// AddShadow plans a step that is decided, counted and reported like any other, and charged if it fits, but never refuses.
-func (c *Charge) AddShadow(l *Limiter, k Key, n int64) {
-	c.plan(step{limiter: l, key: k, n: n, shadow: true})
+// AddSoft plans a step that is decided, counted and reported like any other, and charged if it fits, but never refuses.
+func (c *Charge) AddSoft(l *Limiter, k Key, n int64) {
+	c.plan(step{limiter: l, key: k, n: n, soft: true})
 }
 
 func (c *Charge) plan(s step) {
@@ -48,35 +53,31 @@ func (c *Charge) plan(s step) {
 	if c.state != planned {
 		panic("BUG: limiter: Add to a charge that was taken")
 	}
-	if c.n == MaxChain {
-		panic("BUG: limiter: more than MaxChain policies in one charge")
-	}
-	c.steps[c.n] = s
-	c.n++
+	c.steps = append(c.steps, s)
 }
 
 // Take spends every planned step in order. It returns -1, or the index of the step that refused, and then the others are
-// as they were. No lock spans the chain: between a step's spending and a later one's refusal others see the units as
-// spent, so they may be refused where a lock would have let them pass, but nothing is ever admitted too much. A second
-// call panics.
+// as they were: nothing is ever admitted too much. A second call panics, but for one after Again.
 func (c *Charge) Take(now mono.Time) (refusedBy int) {
 	if c.state != planned {
 		panic("BUG: limiter: second Take of a charge")
 	}
-	for i := range c.steps[:c.n] {
+	c.taken = now
+	c.decisions = c.decisions[:0]
+	for i := range c.steps {
 		p := &c.steps[i]
 		s, h := p.limiter.shard(p.key)
-		d, shared := s.take(p.key, h, p.n, now)
-		c.decisions[i] = d
-		if !d.OK && !p.shadow {
+		d, sp := s.take(p.key, h, p.n, now)
+		c.decisions = append(c.decisions, d)
+		if !d.OK && !p.soft {
 			s.count(false)
 			c.back(i, now)
 			c.state = refused
 			return i
 		}
-		p.spent, p.shared = d.OK, shared
+		p.spent, p.spending, p.seats = d.OK && p.n > 0, sp, s.seats
 	}
-	for i := range c.steps[:c.n] {
+	for i := range c.steps {
 		if p := &c.steps[i]; p.n > 0 {
 			s, _ := p.limiter.shard(p.key)
 			s.count(p.spent)
@@ -90,11 +91,17 @@ func (c *Charge) Take(now mono.Time) (refusedBy int) {
 // theirs, Left and Reset what they have with nothing spent.
 func (c *Charge) back(i int, now mono.Time) {
 	for j := range c.steps[:i] {
-		c.steps[j].back(now)
+		c.steps[j].back(true, now)
 	}
-	for j := range c.steps[:c.n] {
+	for j := range c.steps {
+		if j >= len(c.decisions) {
+			c.decisions = append(c.decisions, Decision{})
+		}
 		if p := &c.steps[j]; j != i {
 			d := p.limiter.Peek(p.key, p.n, now)
+			if s, _ := p.limiter.shard(p.key); s.seats && d.OK && j > i {
+				p.limiter.waiters.wake(p.key) // who was woken for seats and does not come to take them passes that on
+			}
 			rest := p.limiter.Peek(p.key, 0, now)
 			d.Left, d.Reset = rest.Left, rest.Reset
 			c.decisions[j] = d
@@ -102,15 +109,30 @@ func (c *Charge) back(i int, now mono.Time) {
 	}
 }
 
-func (p *step) back(now mono.Time) {
-	if p.spent {
-		s, h := p.limiter.shard(p.key)
-		s.refund(p.key, h, p.n, p.shared, now)
+func (p *step) back(undo bool, now mono.Time) {
+	if !p.spent {
+		return
+	}
+	p.spent = false
+	s, h := p.limiter.shard(p.key)
+	s.give(p.key, h, p.n, p.spending, undo, now)
+	switch {
+	case p.seats && p.shared:
+		p.limiter.waiters.wakeSharing(func(k Key) bool { other, _ := p.limiter.shard(k); return other == s })
+	case p.seats:
+		p.limiter.waiters.wake(p.key)
+	}
+}
+
+// Again plans the same steps anew after a refusal, so that Take may be called once more.
+func (c *Charge) Again() {
+	if c.state == refused {
+		c.state = planned
 	}
 }
 
 // Len is the number of planned steps.
-func (c *Charge) Len() int { return int(c.n) }
+func (c *Charge) Len() int { return len(c.steps) }
 
 // Decisions are the answers of the steps, after Take. If the chain was refused, those of the other steps say how they
 // stand with nothing spent. The slice is part of c and valid until Reset.
@@ -118,13 +140,46 @@ func (c *Charge) Decisions() []Decision {
 	if c.state == planned {
 		return nil
 	}
-	return c.decisions[:c.n]
+	return c.decisions
+}
+
+// Wait is how long the request must wait, from the Take on, before it may go on: the longest of its steps but the soft ones. A
+// limiter whose own wait was shorter knows nothing of the rest: its bound is over the instants at which it let the request go on.
+func (c *Charge) Wait() (longest time.Duration) {
+	if c.state == charged {
+		for i := range c.decisions {
+			if !c.steps[i].soft {
+				longest = max(longest, c.decisions[i].Wait)
+			}
+		}
+	}
+	return longest
 }
 
 // Step returns what step i planned, 0 ≤ i < Len.
 func (c *Charge) Step(i int) (l *Limiter, k Key, n int64) {
-	p := &c.steps[:c.n][i]
+	p := &c.steps[i]
 	return p.limiter, p.key, p.n
+}
+
+// Correct makes the cost of step i what it turned out to be, n ≥ 0 units: too much is given back, what is missing is charged, whatever
+// is left. It does nothing before a successful Take and after Refund or Settle, for a soft step that did not fit, and for seats.
+func (c *Charge) Correct(i int, n int64, now mono.Time) {
+	checkUnits(n)
+	p := &c.steps[i]
+	if c.state != charged || p.seats || !p.spent && (p.soft && p.n > 0) {
+		return
+	}
+	s, h := p.limiter.shard(p.key)
+	switch {
+	case n < p.n:
+		s.give(p.key, h, p.n-n, p.spending, false, now)
+	case n > p.n:
+		if sp := s.debit(p.key, h, n-p.n, p.shared && p.spent, now); !p.spent {
+			p.spending = sp
+		}
+	}
+	p.n, p.spent = n, n > 0
 }
 
 // Refund gives back everything a successful Take spent, once: after another Refund, after Settle, and if Take refused or
@@ -134,25 +189,30 @@ func (c *Charge) Refund(now mono.Time) {
 		return
 	}
 	c.state = refunded
-	for i := range c.steps[:c.n] {
-		p := &c.steps[i]
-		if p.spent {
-			p.back(now)
+	for i := range c.steps {
+		if p := &c.steps[i]; p.spent {
+			p.back(false, now)
 			s, _ := p.limiter.shard(p.key)
 			s.refunded.Add(1)
 		}
 	}
 }
 
-// Settle keeps what was spent: a later Refund does nothing.
-func (c *Charge) Settle() {
-	if c.state == charged {
-		c.state = settled
+// Settle keeps what was spent, and gives back the seats that were in use: a later Refund does nothing.
+func (c *Charge) Settle(now mono.Time) {
+	if c.state != charged {
+		return
+	}
+	c.state = settled
+	for i := range c.steps {
+		if p := &c.steps[i]; p.seats {
+			p.back(false, now)
+		}
 	}
 }
 
 // Reset makes c empty again; what it spent stays spent. It costs as much as there were steps.
 func (c *Charge) Reset() {
-	clear(c.steps[:c.n])
-	c.n, c.state = 0, planned
+	clear(c.steps)
+	c.steps, c.decisions, c.state = c.steps[:0], c.decisions[:0], planned
 }

@@ -1,11 +1,11 @@
 // Package limiter decides whether a key may spend n units now, and what remains.
 //
-// A [Limiter] is one policy: a [Rate] and one bucket per [Key]. A [Charge] spends at several limiters at once, all or
-// nothing. Time is an argument; the package reads no clock. The one algorithm of this version is the token bucket.
+// A [Limiter] is one policy: a [Spec] and one bucket per [Key]. A [Charge] spends at several limiters at once, all or
+// nothing. Time is an argument; the package reads no clock.
 //
-// # Arithmetic
+// # Token bucket, leaky bucket, adaptive
 //
-// The token bucket is kept as GCRA (ITU-T I.371, Annex A, virtual scheduling). With the rate N/Per, one unit refills in
+// These are kept as GCRA (ITU-T I.371, Annex A, virtual scheduling). With the rate N/Per, one unit refills in
 // I = Per/N, the burst B in B·I. The state is the theoretical arrival time TAT, the instant at which the bucket is full
 // again; what is owed at now is (TAT − now)/I units if TAT is later, else nothing. To spend n units at now:
 //
@@ -30,34 +30,70 @@
 //     instant of its last change, and an earlier now counts as that one: the bound holds over the instants that count,
 //     and a busy key does not lose by a race. (Plain GCRA would refuse at 1 M/s with a small burst.)
 //   - Refunds. The bound is over what was spent and kept. A refund takes n·I off TAT, at most down to now. If a bucket was
-//     full between a spending and its refund, the refund helps what was spent since.
-//   - A changed rate. See [Limiter.SetRate]: what is owed stays owed, in units.
+//     full between a spending and its refund, the refund helps what was spent since. What is charged afterwards
+//     ([Charge.Correct]) is charged whatever is left: the bucket then owes more than its burst, and the bound holds with that much more.
+//   - A changed rate. See [Limiter.SetSpec]: what is owed stays owed, in units.
+//
+// With MaxWait, a request that finds too little is let in ahead of time if TAT' − B·I − now ≤ MaxWait, and told to Wait that long.
+// Requests then go on in the order in which they came, each at the instant at which it would have been admitted, so that the bound
+// holds over the instants at which they go on. Retry is when a request would be let in, to wait or not.
+//
+// The leaky bucket is the same meter, so with MaxWait 0 it gives the same answers. With MaxWait it makes the output smooth: a
+// request goes on when all that came before it has leaked out, at max(TAT, now), so two of them never go on within n·I of each
+// other, whatever the burst; B bounds what the bucket holds, and who finds it full, or would wait too long, is refused.
+//
+// Adaptive is a token bucket whose rate somebody sets again and again to [Rate.Scaled] by the Factor of an [Adaptation]. With
+// x = ln Factor, one step is x' = x + g·(aim(p) − x), g ≤ 0.2, and p, the pressure, grows with x: where p is in proportion to the
+// limit, dp/dx = p. The steepest part of aim is ln 4/0.3 per unit of p, so the loop's gain is k ≤ 4.7. A fixed point
+// is stable if |1 − g(1+k)| < 1, that is g < 0.35, and if p is seen one interval late, if g·k < 1, that is g < 0.21: both hold.
+//
+// # Sliding window
+//
+// Time is cut into sub-windows of Per/Parts, counted from 1970 (in exact 128-bit arithmetic, they need not be whole ns). What counts at
+// an instant is what was spent in its sub-window and in the Parts before it, n units are admitted if that and n is at most N. So
+//
+//   - in no interval of length Per is more than N admitted: it touches Parts+1 sub-windows at most. There is no error upwards.
+//   - a unit comes back between Per and Per·(1 + 1/Parts) after it was spent: this is the error of the granularity. A key
+//     that asks all the time for more than it may have is given N in each Per·(1 + 1/Parts) at least: with 60 parts 1.6 % less than
+//     N in each Per, with 1000 parts 0.1 %.
+//
+// A refund goes back to the sub-window it was spent in.
+//
+// # Fixed window and quota
+//
+// At most N units in each window: of Per, counted from 1970, or the hour, day, week or month of a [Calendar]. Over an interval that is
+// no window, up to 2·N. The wall clock is taken once, at the start, and goes on monotonically: setting it moves no window.
+// [Limiter.Changed] and [Limiter.Restore] let a quota outlive the process.
+//
+// # Concurrency
+//
+// At most N units at once. A [Charge] gives them back when it is settled. Retry is Unknown; [Limiter.Await] tells when to ask again.
 //
 // # Memory
 //
-// A limiter's buckets are in shards (4 per processor, at least 64), each a compact hash table under a mutex: entries of 40 bytes (key,
-// last change, TAT) are dense and never move, an index of 4-byte cells with an 8-bit tag is open addressing over them. A
-// key costs 46 to 52 bytes, and when cold two cache misses, in a very large table three.
+// A limiter's buckets are in shards (4 per processor, at least 64), each a compact hash table under a mutex: entries of 48 bytes (key,
+// three words of state, two counters) are dense and never move, an index of 4-byte cells with an 8-bit tag is open addressing over them. A
+// key costs 53 to 60 bytes, and when cold two cache misses, in a very large table three. A key of a sliding window that
+// spends in three or more sub-windows within one window has a ring of 4·(Parts+1) bytes more, until it pauses for a window. When there
+// is no room for a ring, sub-windows are put together, the older one counting as long as the newer.
 //
 // A mutex, not a compare-and-swap of the TAT: exact state is two words, and converting a shard to a new rate is one
-// critical section. Measured on 2 processors a decision takes 25 to 35 ns, and 30 to 60 ns with two threads on one key. A
-// waiter sleeps rather than spin on a holder that the system took off its processor. That there are many shards also keeps
+// critical section. A waiter sleeps rather than spin on a holder that the system took off its processor. That there are many shards also keeps
 // short the pauses in which one fills a grown index or changes its rate: under 1 ms at 1 M keys. They are not padded to
-// cache lines: that showed no gain.
+// cache lines: that showed no gain. docs/bench/limiter.md has figures.
 //
-// The bound of bytes is hard. A bucket that is full again is the same as none, so its slot goes to the next newcomer;
-// 16 entries are looked at, in turn, before a shard grows. A bucket that owes anything is never evicted. A newcomer that
-// finds no room spends from a bucket that the shard's unknown keys share, of the same rate: conservative, for they may
-// refuse each other (Stats.Overflow counts how often it paid). When room appears, a newcomer's own bucket starts as full
-// as the shared one is, so that what it spent there is not forgotten and the bound above holds for every key, always, in a
-// flood too. The price: after a flood newcomers start with less than a full bucket until the shared one has refilled.
+// The bound of bytes is hard, per limiter and, with a [Budget], for several together. A bucket that owes nothing is the same as none,
+// so its slot goes to the next newcomer; 16 entries are looked at, in turn, before a shard grows. A bucket that owes anything is never
+// evicted. A newcomer that finds no room spends from a bucket that the shard's unknown keys share, of the same numbers: conservative,
+// for they may refuse each other (Stats.Overflow counts how often it paid). When room appears, a newcomer's own bucket starts as full
+// as the shared one is, so that what it spent there is not forgotten and the bounds above hold for every key, always, in a
+// flood too. (Seats are different: what is in use comes back to the bucket it was taken from, so newcomers share until all of it has.)
+// The price: after a flood newcomers start with less than a full bucket until the shared one has refilled.
 // Keys are keyed hashes, so that a client can neither aim at a shard nor at another's bucket.
 //
 // # What this package deliberately does not do
 //
-// It knows no HTTP, configuration, metrics or clock. It has no sliding window, fixed window, leaky bucket, quota,
-// concurrency or adaptive algorithm: each will be a file beside gcra.go with its own state and decide, and the table will
-// hold it as it holds the bucket now. It shares nothing with other processes: a replica will read and merge what shards
-// hold. It knows no levels: a hierarchy is the order of a Charge's steps. It gives no memory back when keys fall idle; the
-// slots are used again.
+// It knows no HTTP, configuration, metrics or clock, and no names of keys. It shares nothing with other processes: a replica will
+// read and merge what shards hold. It knows no levels: a hierarchy is the order of a Charge's steps. It gives no memory back when keys
+// fall idle; the slots are used again. It has no queue: who must wait is told how long, and waits elsewhere.
 package limiter

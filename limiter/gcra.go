@@ -25,29 +25,21 @@ func (a span) ceil() int64 {
 	return a.ns
 }
 
-// bucket is the state of one key. tat is the theoretical arrival time: the instant at which the bucket is full again.
-type bucket struct {
-	last mono.Time // latest instant at which it changed; an earlier now counts as this one
-	tat  span
-}
-
-// fullSince is a bucket that has been full since t: what a key never seen has.
-func fullSince(t mono.Time) bucket { return bucket{last: t, tat: span{ns: int64(t)}} }
-
 // past is earlier than every instant a caller passes.
 const past mono.Time = math.MinInt64
 
-// fullAt tells whether b is full at now, and so the same as the bucket of a key never seen.
-func (b bucket) fullAt(now mono.Time) bool { return b.tat.ceil() <= int64(now) }
-
-// gcra is a Rate made ready for exact arithmetic. Immutable. With g = gcd(N, Per), a tick is 1/num ns and one unit costs
-// per ticks.
+// gcra is a Rate made ready for exact arithmetic. With g = gcd(N, Per), a tick is 1/num ns and one unit costs per ticks. A
+// bucket's x and y are its theoretical arrival time: the instant at which it is full again.
 type gcra struct {
-	rate Rate
-	num  uint64 // N/g
-	per  uint64 // Per/g, in ns
-	unit span   // cost of one unit: per/num ns
-	full span   // cost of the burst: from empty to full
+	plain
+	rate   Rate
+	num    uint64 // N/g
+	per    uint64 // Per/g, in ns
+	unit   span   // cost of one unit: per/num ns
+	full   span   // cost of the burst: from empty to full
+	most   int64  // units whose cost is maxRefill at most: what can be owed
+	wait   int64  // ns by which a request may be told to wait
+	smooth bool   // whoever comes while something is owed waits until it is not
 }
 
 // newGCRA prepares r, which must be valid.
@@ -56,6 +48,12 @@ func newGCRA(r Rate) *gcra {
 	g := &gcra{rate: r, num: uint64(r.N) / d, per: uint64(r.Per) / d}
 	g.full = g.cost(r.Burst)
 	g.unit = g.cost(1)
+	g.most = math.MaxInt64
+	if hi, lo := bits.Mul64(maxRefill, g.num); hi < g.per {
+		if n, _ := bits.Div64(hi, lo, g.per); n < math.MaxInt64 {
+			g.most = int64(n)
+		}
+	}
 	return g
 }
 
@@ -66,7 +64,17 @@ func gcd(a, b uint64) uint64 {
 	return a
 }
 
-// cost is the time n units take to refill, 0 ≤ n ≤ Burst.
+func (g *gcra) fresh() bucket { return bucket{last: past, x: int64(past)} }
+
+func (b *bucket) tat() span     { return span{b.x, b.y} }
+func (b *bucket) setTAT(t span) { b.x, b.y = t.ns, t.frac }
+
+// idle reports whether b is full at now.
+func (g *gcra) idle(b *bucket, now mono.Time) bool { return b.tat().ceil() <= int64(now) }
+
+func (g *gcra) forward(_ *rings, b *bucket, now mono.Time) { b.last = max(b.last, now) }
+
+// cost is the time n units take to refill, 0 ≤ n ≤ most.
 func (g *gcra) cost(n int64) span {
 	hi, lo := bits.Mul64(uint64(n), g.per)
 	ns, frac := bits.Div64(hi, lo, g.num) // at most maxRefill: Validate
@@ -104,30 +112,63 @@ func (g *gcra) sub(a, b span) span {
 	return s
 }
 
-// decide answers for n ≥ 0 units at now, and returns the bucket as it is if they are spent: b itself on a refusal.
-func (g *gcra) decide(b bucket, n int64, now mono.Time) (Decision, bucket) {
-	at := max(now, b.last)
-	tat := b.tat
+// at returns the instant that counts for now, and the arrival time of b, which is then not before it.
+func (g *gcra) at(b *bucket, now mono.Time) (at mono.Time, tat span) {
+	at, tat = max(now, b.last), b.tat()
 	if tat.ns < int64(at) {
 		tat = span{ns: int64(at)}
 	}
+	return at, tat
+}
+
+// left is how many units there are at an instant: none if more is owed than the burst, or if the next request would wait too long.
+func (g *gcra) left(empty, tat span) int64 {
+	if tat.after(empty) {
+		return 0
+	}
+	if g.smooth && g.sub(tat, span{ns: g.wait}).after(g.sub(empty, g.full)) {
+		return 0
+	}
+	return g.units(g.sub(empty, tat))
+}
+
+func (g *gcra) decide(_ *rings, b *bucket, n int64, now mono.Time) Decision {
+	at, tat := g.at(b, now)
 	empty := g.add(span{ns: int64(at)}, g.full) // the tat of a bucket with nothing left
+	if n == 0 {
+		return Decision{OK: true, Left: g.left(empty, tat), Reset: reset(tat, at, now)}
+	}
 	if n > g.rate.Burst {
-		return Decision{Left: g.units(g.sub(empty, tat)), Retry: Never, Reset: reset(tat, at, now)}, b
+		return Decision{Left: g.left(empty, tat), Retry: Never, Reset: reset(tat, at, now)}
 	}
 	cost := g.unit
 	if n != 1 {
 		cost = g.cost(n)
 	}
 	next := g.add(tat, cost)
-	if next.after(empty) {
-		return Decision{
-			Left:  g.units(g.sub(empty, tat)),
-			Retry: until(g.sub(next, g.full), now),
-			Reset: reset(tat, at, now),
-		}, b
+	if !next.after(empty) && !g.smooth {
+		return Decision{OK: true, Left: g.units(g.sub(empty, next)), Reset: reset(next, at, now)}
 	}
-	return Decision{OK: true, Left: g.units(g.sub(empty, next)), Reset: reset(next, at, now)}, bucket{at, next}
+	return g.ahead(tat, next, empty, at, now)
+}
+
+// ahead answers a request that finds too little, or one of a bucket that lets go evenly: it may wait, or is refused.
+func (g *gcra) ahead(tat, next, empty span, at, now mono.Time) Decision {
+	start := g.sub(next, g.full) // when the bucket holds what is asked for
+	due := start                 // when it could be let in, to wait no longer than it may
+	due.ns -= g.wait
+	if g.smooth {
+		due = tat
+		due.ns -= g.wait
+		if start.after(due) {
+			due = start
+		}
+		start = tat
+	}
+	if !due.after(span{ns: int64(at)}) {
+		return Decision{OK: true, Left: g.left(empty, next), Wait: max(0, until(start, now)), Reset: reset(next, at, now)}
+	}
+	return Decision{Left: g.left(empty, tat), Retry: until(due, now), Reset: reset(tat, at, now)}
 }
 
 // until is the time from now to the first nanosecond that is not before t, which is not before now.
@@ -141,37 +182,86 @@ func reset(tat span, at, now mono.Time) time.Duration {
 	return until(tat, now)
 }
 
-// refund gives n ≥ 0 units back to b at now. A bucket is never more than full.
-func (g *gcra) refund(b bucket, n int64, now mono.Time) bucket {
-	at := max(now, b.last)
-	if b.fullAt(at) {
-		return b
+// spend makes b owe n units more, but at most what takes maxRefill to come back.
+func (g *gcra) spend(_ *rings, b *bucket, n int64, now mono.Time) int64 {
+	at, tat := g.at(b, now)
+	cost := g.unit
+	if n != 1 {
+		cost = g.cost(min(n, g.most))
 	}
-	tat := g.sub(b.tat, g.cost(min(n, g.rate.Burst)))
+	next := g.add(tat, cost)
+	if end := int64(at) + maxRefill; next.ns >= end {
+		next = span{ns: end}
+		if tat.after(next) {
+			next = tat
+		}
+	}
+	b.last = at
+	b.setTAT(next)
+	return 0
+}
+
+// give takes n units off what b owes. A bucket is never more than full.
+func (g *gcra) give(_ *rings, b *bucket, n, _ int64, now mono.Time) {
+	at := max(now, b.last)
+	if g.idle(b, at) {
+		return
+	}
+	tat := g.sub(b.tat(), g.cost(min(n, g.most)))
 	if tat.ns < int64(at) {
 		tat = span{ns: int64(at)}
 	}
-	return bucket{at, tat}
+	b.last = at
+	b.setTAT(tat)
 }
 
-// convert carries b over from the rate of old: it owes as many units as before, but at most the new burst. A fraction
-// of a unit is rounded up to the next tick, so that no number of changes gives anything away.
-func (g *gcra) convert(old *gcra, b bucket, now mono.Time) bucket {
+// convert carries b over from the rate of old: it owes as many units as before. Of its burst at most the new one, but all that was
+// let in ahead of time or charged afterwards. A fraction of a unit is rounded up to the next tick, so that no number of changes
+// gives anything away.
+func (g *gcra) convert(_ *rings, from meter, b *bucket, now mono.Time) {
+	old := from.(*gcra)
 	at := max(now, b.last)
-	if b.fullAt(at) {
-		return fullSince(at)
+	if old.idle(b, at) {
+		*b = bucket{last: at, x: int64(at)}
+		return
 	}
-	units, over := old.divide(old.sub(b.tat, span{ns: int64(at)}))
-	if units >= uint64(g.rate.Burst) {
-		return bucket{at, g.add(span{ns: int64(at)}, g.full)}
+	owed, beyond := old.sub(b.tat(), span{ns: int64(at)}), span{}
+	if owed.after(old.full) {
+		owed, beyond = old.full, old.sub(owed, old.full)
 	}
-	hi, lo := bits.Mul64(over, g.per)
+	if owed = g.carry(old, owed); owed.after(g.full) {
+		owed = g.full
+	}
+	tat := g.add(span{ns: int64(at)}, g.add(owed, g.carry(old, beyond)))
+	if end := int64(at) + maxRefill; tat.ns >= end {
+		tat = span{ns: end}
+	}
+	b.last = at
+	b.setTAT(tat)
+}
+
+// carry is the time in which as many units refill as refill in s at the rate of old, rounded up to a tick, at most maxRefill.
+func (g *gcra) carry(old *gcra, s span) span {
+	longest := span{ns: maxRefill}
+	hi, lo := bits.Mul64(uint64(s.ns), old.num)
+	lo, carry := bits.Add64(lo, s.frac, 0)
+	if hi += carry; hi >= old.per {
+		return longest
+	}
+	units, over := bits.Div64(hi, lo, old.per)
+	hi, lo = bits.Mul64(over, g.per)
 	ticks, rest := bits.Div64(hi, lo, old.per) // over < old.per, so ticks < g.per
 	if rest > 0 {
 		ticks++
 	}
 	hi, lo = bits.Mul64(units, g.per)
-	lo, carry := bits.Add64(lo, ticks, 0)
-	ns, frac := bits.Div64(hi+carry, lo, g.num)
-	return bucket{at, g.add(span{ns: int64(at)}, span{int64(ns), frac})}
+	lo, carry = bits.Add64(lo, ticks, 0)
+	if hi += carry; hi >= g.num {
+		return longest
+	}
+	ns, frac := bits.Div64(hi, lo, g.num)
+	if ns >= maxRefill {
+		return longest
+	}
+	return span{int64(ns), frac}
 }

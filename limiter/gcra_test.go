@@ -25,21 +25,38 @@ func refuse(left int64, retry, reset time.Duration) Decision {
 	return Decision{Left: left, Retry: retry, Reset: reset}
 }
 
-func TestTableOfTime(t *testing.T) {
-	f := func(name string, r Rate, table []moment) {
+// table runs a table of time. A line of n < 0 gives back what the last take spent.
+func table(t *testing.T, name string, s Spec, o Options, lines []moment) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
 		t.Helper()
-		t.Run(name, func(t *testing.T) {
-			l := newLimiter(t, r, Options{})
-			for i, m := range table {
-				now := mono.Time(m.at)
-				if got := l.Peek(key(1), m.n, now); got != m.want {
-					t.Errorf("line %d: at %v peek %d: got %+v, want %+v", i, m.at, m.n, got, m.want)
-				}
-				if got := l.Take(key(1), m.n, now); got != m.want {
-					t.Fatalf("line %d: at %v take %d: got %+v, want %+v", i, m.at, m.n, got, m.want)
-				}
+		l := newSpec(t, s, o)
+		var last spending
+		sh, h := l.shard(key(1))
+		for i, m := range lines {
+			now := mono.Time(m.at)
+			if m.n < 0 {
+				sh.give(key(1), h, -m.n, last, false, now)
+				m.n = 0
 			}
-		})
+			if got := l.Peek(key(1), m.n, now); got != m.want {
+				t.Errorf("line %d: at %v peek %d: got %+v, want %+v", i, m.at, m.n, got, m.want)
+			}
+			got, sp := sh.take(key(1), h, m.n, now)
+			if got != m.want {
+				t.Fatalf("line %d: at %v take %d: got %+v, want %+v", i, m.at, m.n, got, m.want)
+			}
+			if got.OK && m.n > 0 {
+				last = sp
+			}
+		}
+	})
+}
+
+func TestTableOfTime(t *testing.T) {
+	f := func(name string, r Rate, lines []moment) {
+		t.Helper()
+		table(t, name, Spec{Rate: r}, Options{}, lines)
 	}
 	const s, ms = time.Second, time.Millisecond
 	f("one a second, burst 3", Rate{1, s, 3}, []moment{
@@ -122,6 +139,8 @@ func TestRateValidate(t *testing.T) {
 // model is the token bucket as one would explain it: tokens drip in as time passes, and are taken. Exact rationals.
 type model struct {
 	rate   Rate
+	wait   time.Duration
+	smooth bool
 	tokens *big.Rat
 	at     mono.Time
 }
@@ -152,22 +171,33 @@ func (m *model) after(at, now mono.Time, need *big.Rat) time.Duration {
 	if need.Sign() <= 0 {
 		return 0
 	}
-	ns := new(big.Rat).Quo(need, m.perNS())
-	q, r := new(big.Int).QuoRem(ns.Num(), ns.Denom(), new(big.Int))
-	if r.Sign() > 0 {
-		q.Add(q, big.NewInt(1))
-	}
-	return time.Duration(q.Int64()) + at.Sub(now)
+	return ceil(m.ns(need)) + at.Sub(now)
 }
 
-func floor(r *big.Rat) int64 { return new(big.Int).Quo(r.Num(), r.Denom()).Int64() }
+// ns is the time in which so much drips in; negative if none is missing.
+func (m *model) ns(need *big.Rat) *big.Rat { return new(big.Rat).Quo(need, m.perNS()) }
+
+func ceil(r *big.Rat) time.Duration { return -time.Duration(floor(new(big.Rat).Neg(r))) }
+
+func floor(r *big.Rat) int64 { return new(big.Int).Div(r.Num(), r.Denom()).Int64() } // Euclidean, Denom > 0
 
 func (m *model) take(n int64, now mono.Time, keep bool) Decision {
 	at, tokens := m.drip(now)
 	units, burst := big.NewRat(n, 1), big.NewRat(m.rate.Burst, 1)
-	d := Decision{OK: tokens.Cmp(units) >= 0}
+	short, owed := new(big.Rat).Sub(units, tokens), new(big.Rat).Sub(burst, tokens)
+	start, due := m.ns(short), new(big.Rat) // from at on: when it may go on, and when it may be let in
+	if m.smooth {
+		start, due = m.ns(owed), m.ns(short)
+	}
+	if early := new(big.Rat).Sub(start, big.NewRat(int64(m.wait), 1)); early.Cmp(due) > 0 {
+		due = early
+	}
+	d := Decision{OK: n == 0 || n <= m.rate.Burst && due.Sign() <= 0}
 	switch {
 	case d.OK:
+		if n > 0 && (m.smooth || start.Sign() > 0) {
+			d.Wait = max(0, ceil(start)+at.Sub(now))
+		}
 		tokens = new(big.Rat).Sub(tokens, units)
 		if keep {
 			m.at, m.tokens = at, tokens
@@ -175,9 +205,11 @@ func (m *model) take(n int64, now mono.Time, keep bool) Decision {
 	case n > m.rate.Burst:
 		d.Retry = Never
 	default:
-		d.Retry = m.after(at, now, new(big.Rat).Sub(units, tokens))
+		d.Retry = ceil(due) + at.Sub(now)
 	}
-	d.Left = floor(tokens)
+	if owed := m.ns(new(big.Rat).Sub(burst, tokens)); !m.smooth || owed.Cmp(big.NewRat(int64(m.wait), 1)) <= 0 {
+		d.Left = max(0, floor(tokens))
+	}
 	d.Reset = m.after(at, now, new(big.Rat).Sub(burst, tokens))
 	return d
 }
@@ -227,7 +259,7 @@ func units(t *rapid.T, r Rate) int64 {
 	return rapid.OneOf(rapid.Int64Range(0, 3), rapid.Int64Range(0, r.Burst+1)).Draw(t, "units")
 }
 
-func TestLimiterIsItsModel(t *testing.T) {
+func TestGCRAIsItsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := anyRate().Draw(t, "rate")
 		l, m := newLimiter(t, r, Options{}), newModel(r)
@@ -252,7 +284,7 @@ func TestLimiterIsItsModel(t *testing.T) {
 			},
 			"refund": func(t *rapid.T) {
 				n := units(t, r)
-				l.Refund(k, n, now)
+				refund(l, k, n, now)
 				m.refund(n, now)
 			},
 		})
@@ -357,7 +389,7 @@ func TestTakeThenRefundIsNothing(t *testing.T) {
 		n, later := units(t, r), now.Add(pause(t, r))
 		was, wasLater := l.Peek(k, 1, now), l.Peek(k, 1, later)
 		if l.Take(k, n, now).OK {
-			l.Refund(k, n, now)
+			refund(l, k, n, now)
 		}
 		if is, isLater := l.Peek(k, 1, now), l.Peek(k, 1, later); is != was || isLater != wasLater {
 			t.Fatalf("was %+v, %+v later; is %+v, %+v later", was, wasLater, is, isLater)

@@ -6,15 +6,15 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"weir/internal/mono"
 )
 
-// DefaultMaxBytes holds 1.3 million keys that all owe something at the same moment. A dozen policies under a flood of new
-// keys at once still fit into a machine of 1 GiB.
+// DefaultMaxBytes holds about 1.1 million keys that all owe something at the same moment.
 const DefaultMaxBytes = 64 << 20
 
-// minShardBytes is what a shard gets at least: room for 80 keys.
+// minShardBytes is what a shard gets at least: room for 64 keys.
 const minShardBytes = 4 << 10
 
 // MinMaxBytes is the smallest bound New accepts.
@@ -22,26 +22,37 @@ const MinMaxBytes = 16 * minShardBytes
 
 // Options of a Limiter.
 type Options struct {
-	// MaxBytes bounds the memory of the buckets; 0 is DefaultMaxBytes. A key costs 45 to 55 bytes. Memory is taken as keys
+	// MaxBytes bounds the memory of the buckets; 0 is DefaultMaxBytes. A key costs 53 to 60 bytes. Memory is taken as keys
 	// come, not beforehand. More: fewer newcomers share a bucket in a flood; less: a smaller worst case.
 	MaxBytes int64
+	// Budget bounds several limiters together; nil: there is none.
+	Budget *Budget
+	// Epoch is the wall clock at mono.Time(0) in nanoseconds since 1970: windows begin by it. Read once, so that setting the clock
+	// moves no window.
+	Epoch int64
+	// Track has Changed report what changed: for quotas and fixed windows only.
+	Track bool
 }
 
-// Limiter is one policy's rate and its buckets, one per key. All methods are safe for concurrent use, and none allocates
+// Limiter is one policy's numbers and its buckets, one per key. All methods are safe for concurrent use, and none allocates
 // for a key that is known.
 type Limiter struct {
 	name   string
 	max    int64
-	rate   atomic.Pointer[Rate]
+	epoch  int64
+	spec   atomic.Pointer[Spec]
 	shards []shard
 	shift  uint8 // hash to shard
 
-	mu sync.Mutex // one SetRate at a time
+	mu      sync.Mutex // one SetSpec at a time
+	retired bool
+
+	waiters waiters
 }
 
-// New returns a limiter in which every bucket is full.
-func New(name string, r Rate, o Options) (*Limiter, error) {
-	if err := r.Validate(); err != nil {
+// New returns a limiter in which nobody owes anything.
+func New(name string, s Spec, o Options) (*Limiter, error) {
+	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("limiter %s: %w", name, err)
 	}
 	if o.MaxBytes == 0 {
@@ -51,12 +62,16 @@ func New(name string, r Rate, o Options) (*Limiter, error) {
 		return nil, fmt.Errorf("limiter %s: %d bytes for buckets: at least %d are needed", name, o.MaxBytes, MinMaxBytes)
 	}
 	n := shardCount(o.MaxBytes)
-	l := &Limiter{name: name, max: o.MaxBytes, shards: make([]shard, n), shift: uint8(64 - bits.TrailingZeros(uint(n)))}
-	l.rate.Store(&r)
-	g, limit := newGCRA(r), chunksWithin(o.MaxBytes/int64(n))
+	l := &Limiter{name: name, max: o.MaxBytes, epoch: o.Epoch, shards: make([]shard, n), shift: uint8(64 - bits.TrailingZeros(uint(n)))}
+	l.spec.Store(&s)
+	m, limit := newMeter(s, o.Epoch), o.MaxBytes/int64(n)-int64(unsafe.Sizeof(shard{}))
 	for i := range l.shards {
 		s := &l.shards[i]
-		s.gcra, s.limit, s.unknown = g, limit, fullSince(past)
+		s.meter, s.limit, s.budget, s.unknown = m, limit, o.Budget, m.fresh()
+		_, s.seats = m.(seats)
+		_, windowed := m.(*windows)
+		s.tracked = o.Track && windowed
+		s.rings.grow = s.roomFor
 	}
 	return l, nil
 }
@@ -79,35 +94,58 @@ func (l *Limiter) shard(k Key) (*shard, uint64) {
 // Name returns the policy's name.
 func (l *Limiter) Name() string { return l.name }
 
-// Rate returns the rate in force.
-func (l *Limiter) Rate() Rate { return *l.rate.Load() }
+// Spec returns what the limiter counts by.
+func (l *Limiter) Spec() Spec { return *l.spec.Load() }
 
-// SetRate changes the rate in place. A bucket keeps the units it owes, fractions rounded up to a tick of the new rate;
-// one that owes more than the new burst owes the new burst, so that it is empty, not worse. A higher burst is there at
-// once, less what is owed; a full bucket stays full. Buckets change a shard at a time, about 20 ns each under the shard's
-// mutex. The rate in force is no change. An invalid rate is an error and changes nothing.
-func (l *Limiter) SetRate(r Rate, now mono.Time) error {
-	if err := r.Validate(); err != nil {
+// SetSpec changes the numbers in place; the algorithm stays. What a key has spent stays spent: a token or leaky bucket keeps the
+// units it owes, fractions rounded up to a tick of the new rate; one that owes more than the new burst is empty, not worse, but for
+// what was let in ahead of time. A higher limit is there at once, less what is owed. A window that changes its length counts all that
+// counted as spent now, and what is in flight can give none of it back. Buckets change a shard at a time, about 20 ns each under the shard's mutex. The spec in force is no change.
+// An invalid spec is an error and changes nothing.
+func (l *Limiter) SetSpec(s Spec, now mono.Time) error {
+	if err := s.Validate(); err != nil {
 		return fmt.Errorf("limiter %s: %w", l.name, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r == l.Rate() {
+	old := l.Spec()
+	if s.Algorithm != old.Algorithm {
+		return fmt.Errorf("limiter %s: %v cannot become %v", l.name, old.Algorithm, s.Algorithm)
+	}
+	if s == old {
 		return nil
 	}
-	g := newGCRA(r)
+	m := newMeter(s, l.epoch)
 	for i := range l.shards {
-		l.shards[i].change(g, now)
+		l.shards[i].change(m, now)
 	}
-	l.rate.Store(&r)
+	l.spec.Store(&s)
+	l.waiters.wakeAll()
 	return nil
+}
+
+// Retire gives the memory back to the budget when the limiter is of no more use. What is still in flight may go on with it.
+func (l *Limiter) Retire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.retired {
+		return
+	}
+	l.retired = true
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		s.budget.give(s.bytes)
+		s.budget, s.limit = nil, s.bytes // it grows no more
+		s.mu.Unlock()
+	}
 }
 
 // Take spends n ≥ 0 units of k's budget at instant now and reports the outcome; a refusal spends nothing.
 //
-// It is GCRA (ITU-T I.371, Annex A) without rounding; doc.go has the derivation. Expected O(1) under one shard's mutex,
-// no allocation for a known key. A now earlier than the bucket's last change counts as that change. n > Burst never
-// succeeds: Decision.Retry is Never. n = 0 is a Peek that always succeeds.
+// doc.go says what each algorithm promises. Expected O(1) under one shard's mutex, no allocation for a known key. A now earlier
+// than the bucket's last change counts as that change. More units than there ever are never succeed: Decision.Retry is Never.
+// n = 0 is a Peek that always succeeds.
 func (l *Limiter) Take(k Key, n int64, now mono.Time) Decision {
 	checkUnits(n)
 	s, h := l.shard(k)
@@ -125,13 +163,82 @@ func (l *Limiter) Peek(k Key, n int64, now mono.Time) Decision {
 	return s.peek(k, h, n, now)
 }
 
-// Refund gives n ≥ 0 units back to k. A bucket is never more than full, so that what has been refilled since is not given
-// twice. What a key spent while there was no room for it comes back through a Charge only.
-func (l *Limiter) Refund(k Key, n int64, now mono.Time) {
-	checkUnits(n)
+// Reset lets k start anew, as a key never seen, and reports whether there was anything to forget. Seats in use stay in use. What a
+// key spent while there was no room for it is not its own, and stays.
+func (l *Limiter) Reset(k Key, now mono.Time) bool {
 	s, h := l.shard(k)
-	s.refund(k, h, n, false, now)
-	s.refunded.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.findLocked(k, h)
+	if e == nil || s.seats || s.idle(&e.bucket, now) {
+		return false
+	}
+	s.drop(&s.rings, &e.bucket)
+	last := e.last
+	e.bucket = s.fresh()
+	s.forward(&s.rings, &e.bucket, now)
+	if s.tracked {
+		e.last = last
+		s.touchLocked(e)
+	}
+	return true
+}
+
+// Counts returns how many decisions about k were made since its bucket was, and false if it has none. They are not kept when a
+// bucket that owes nothing gives way to a newcomer's.
+func (l *Limiter) Counts(k Key) (allowed, refused uint32, ok bool) {
+	s, h := l.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.findLocked(k, h)
+	if e == nil {
+		return 0, 0, false
+	}
+	return e.allowed, e.refused, true
+}
+
+// Changed calls each with the state of every key that changed since the last call, if the limiter tracks: the number of its window
+// (of a quota: the seconds since 1970 of its start) and what is spent in it. each is called without a lock, and may call the
+// limiter. What newcomers without room spent together is not reported.
+//
+// It looks at every bucket of a shard in which one changed, about 5 ns each under the shard's mutex.
+func (l *Limiter) Changed(each func(k Key, window, used int64)) {
+	var list []entry
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		list = s.changedLocked(list[:0])
+		s.mu.Unlock()
+		for j := range list {
+			each(list[j].key, list[j].x, int64(list[j].y))
+		}
+	}
+}
+
+// Restore puts back what Changed reported to an earlier limiter. What is no longer the window in progress is ignored, and what k has
+// spent since is kept if it is more. It reports false if there is no room.
+func (l *Limiter) Restore(k Key, window, used int64, now mono.Time) bool {
+	s, h := l.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, ok := s.meter.(*windows)
+	if !ok || window != w.periods.at(now).id || used <= 0 {
+		return true
+	}
+	e := s.findLocked(k, h)
+	if e == nil {
+		if e = s.insertLocked(k, h, now); e == nil {
+			return false
+		}
+	}
+	if e.x > window { // k has been here at a later now
+		return true
+	}
+	if e.x != window {
+		e.x, e.y = window, 0
+	}
+	e.y = max(e.y, uint64(used))
+	return true
 }
 
 func checkUnits(n int64) {

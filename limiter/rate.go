@@ -7,8 +7,11 @@ import (
 	"time"
 )
 
-// Never is the Retry of a request that no wait can help: it asks for more than the burst.
+// Never is the Retry of a request that no wait can help: it asks for more than there ever is.
 const Never time.Duration = math.MaxInt64
+
+// Unknown is the Retry and Reset of what comes back when others are done, and nobody knows when that is.
+const Unknown time.Duration = -1
 
 // maxRefill is the longest time a bucket may take from empty to full: 2^61 ns, 73 years. It keeps every sum of an
 // instant (up to 146 years after the start) and two refills within an int64.
@@ -44,7 +47,8 @@ func (r Rate) Validate() error {
 // Decision is a limiter's answer.
 type Decision struct {
 	OK    bool          // the units were (Peek: would be) spent
-	Left  int64         // units that could be spent at once after this answer, 0 to Burst
-	Retry time.Duration // how long until the same request succeeds if nobody else spends; 0 if OK, Never if n > Burst
-	Reset time.Duration // how long until the bucket is full again if nobody spends; 0 if it is
+	Left  int64         // units that could be spent at once after this answer; 0 if more is owed than there is
+	Wait  time.Duration // if OK: the request must not go on before; at most Spec.MaxWait
+	Retry time.Duration // how long until the same request succeeds if nobody else spends; 0 if OK, Never, or Unknown
+	Reset time.Duration // how long until nothing is owed if nobody spends; 0 if so; Unknown for Concurrency in use
 }

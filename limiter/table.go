@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -10,7 +11,7 @@ import (
 )
 
 const (
-	chunkLen  = 16 // entries allocated together: 640 bytes, a size class of the allocator
+	chunkLen  = 16 // entries allocated together: 768 bytes, a size class of the allocator
 	reclaim   = 16 // entries looked at for one that is full again, before the table grows or gives up
 	slotBits  = 24 // of an index cell; the other 8 are a tag of the hash
 	slotMask  = 1<<slotBits - 1
@@ -20,6 +21,7 @@ const (
 type entry struct {
 	key Key
 	bucket
+	allowed, refused uint32 // decisions since the entry was made; at most MaxUint32
 }
 
 type chunk [chunkLen]entry
@@ -28,16 +30,24 @@ type chunk [chunkLen]entry
 // is open addressing with linear probing over them, at most ¾ full. A cell is 0 or tag<<slotBits | slot+1.
 type shard struct {
 	mu sync.Mutex
-	*gcra
+	meter
 	index  []uint32
 	chunks []*chunk
 	used   int // entries in use
 	hand   int // next entry to look at for reclaiming
-	limit  int // chunks at most
+	rings  rings
+	seats  bool // the meter is one of seats
 
-	// unknown is the bucket of every key that has no entry. It is full, but for what keys that found no room spent of it.
+	bytes, limit int64 // of chunks, index and rings: there are, there may be
+	budget       *Budget
+
+	// unknown is the bucket of every key that has no entry. It is idle, but for what keys that found no room spent of it.
 	// A key that gets an entry later starts from it, so that what it spent here is not forgotten.
 	unknown bucket
+
+	tracked bool
+	changed int    // tracked: how many entries changed since the last Changed; those have last set to 1
+	gen     uint32 // goes up when the meter's marks change their meaning
 
 	evictions, overflow uint64
 
@@ -82,40 +92,59 @@ func (s *shard) roomLocked(now mono.Time) int {
 	for range min(reclaim, s.used) {
 		slot := s.hand
 		s.hand = (slot + 1) % s.used
-		if s.at(slot).fullAt(now) {
+		if e := s.at(slot); s.idle(&e.bucket, now) && !s.untoldLocked(e, now) {
 			return slot
 		}
 	}
-	if len(s.chunks) < s.limit {
+	if c := len(s.chunks); c < maxChunks && s.roomFor(tableBytes(c+1)-tableBytes(c)) {
 		return s.used
 	}
 	return -1
 }
 
-// insertLocked adds k, which is not there, with bucket b. It reports false if there is no room.
-func (s *shard) insertLocked(k Key, h uint64, b bucket, now mono.Time) bool {
+// untoldLocked reports whether e has given back what it spent in the window in progress, and Changed has yet to say so.
+func (s *shard) untoldLocked(e *entry, now mono.Time) bool {
+	return s.tracked && e.last != 0 && e.x >= s.meter.(*windows).periods.at(now).id
+}
+
+// roomFor takes so many bytes more for the shard, if they are to be had.
+func (s *shard) roomFor(bytes int64) bool {
+	if s.bytes+bytes > s.limit || !s.budget.take(bytes) {
+		return false
+	}
+	s.bytes += bytes
+	return true
+}
+
+// insertLocked adds k, which is not there, with a bucket like that of the unknown keys. It returns nil if there is no room.
+func (s *shard) insertLocked(k Key, h uint64, now mono.Time) *entry {
 	slot := s.roomLocked(now)
 	switch {
 	case slot < 0:
-		return false
+		return nil
 	case slot < s.used:
 		s.unlinkLocked(slot)
-		s.unknown.last = max(s.unknown.last, now) // the key that goes was full at now, not at any time before
+		if s.tracked && s.at(slot).last != 0 { // its window is over
+			s.changed--
+		}
+		s.drop(&s.rings, &s.at(slot).bucket)
+		s.forward(&s.rings, &s.unknown, now) // the key that goes was idle at now, not at any time before
 		s.evictions++
 	default:
 		s.growLocked()
 		s.used++
 	}
-	*s.at(slot) = entry{k, b}
+	e := s.at(slot)
+	*e = entry{key: k, bucket: s.clone(&s.unknown)}
 	s.linkLocked(slot, h)
-	return true
+	return e
 }
 
 // growLocked makes room for one more entry and its cell.
 func (s *shard) growLocked() {
 	if s.used == len(s.chunks)*chunkLen {
 		if len(s.chunks) == cap(s.chunks) {
-			grown := make([]*chunk, len(s.chunks), min(max(1, 2*cap(s.chunks)), s.limit))
+			grown := make([]*chunk, len(s.chunks), min(max(1, 2*cap(s.chunks)), maxChunks))
 			copy(grown, s.chunks)
 			s.chunks = grown
 		}
@@ -161,60 +190,159 @@ func (s *shard) unlinkLocked(slot int) {
 	s.index[i] = 0
 }
 
-// take spends n units and reports whether the bucket of unknown keys paid.
-func (s *shard) take(k Key, h uint64, n int64, now mono.Time) (d Decision, shared bool) {
+// spending is what a take leaves behind for whoever gives it back.
+type spending struct {
+	mark   int64  // of the meter
+	gen    uint32 // of the shard
+	shared bool   // the bucket of unknown keys paid
+}
+
+// take spends n units.
+func (s *shard) take(k Key, h uint64, n int64, now mono.Time) (d Decision, sp spending) {
 	if n == 0 {
-		return s.peek(k, h, n, now), false
+		return s.peek(k, h, n, now), sp
 	}
 	s.mu.Lock()
-	if e := s.findLocked(k, h); e != nil {
-		d, e.bucket = s.decide(e.bucket, n, now)
+	e := s.findLocked(k, h)
+	sp.gen = s.gen
+	if e == nil {
+		d, sp.mark, sp.shared = s.takeUnknownLocked(k, h, n, now)
+	} else if d = s.decide(&s.rings, &e.bucket, n, now); d.OK {
+		sp.mark = s.spend(&s.rings, &e.bucket, n, now)
+		e.count(&e.allowed)
+		s.touchLocked(e)
 	} else {
-		var b bucket
-		d, b = s.decide(s.unknown, n, now)
-		if d.OK && !s.insertLocked(k, h, b, now) {
-			s.unknown = b
-			s.overflow++
-			shared = true
-		}
+		e.count(&e.refused)
 	}
 	s.mu.Unlock()
-	return d, shared
+	return d, sp
+}
+
+// takeUnknownLocked spends n units of a key that has no entry.
+func (s *shard) takeUnknownLocked(k Key, h uint64, n int64, now mono.Time) (d Decision, mark int64, shared bool) {
+	d = s.decide(&s.rings, &s.unknown, n, now)
+	if !d.OK {
+		return d, 0, false
+	}
+	var e *entry
+	if !s.seats || s.unknown.x == 0 { // what is in use of shared seats comes back to them, so nobody may take a copy along
+		e = s.insertLocked(k, h, now)
+	}
+	if e == nil {
+		s.overflow++
+		return d, s.spend(&s.rings, &s.unknown, n, now), true
+	}
+	mark = s.spend(&s.rings, &e.bucket, n, now)
+	e.count(&e.allowed)
+	s.touchLocked(e)
+	return d, mark, false
+}
+
+func (e *entry) count(n *uint32) {
+	if *n < math.MaxUint32 {
+		*n++
+	}
+}
+
+// touchLocked notes that the state of e has changed, if somebody wants to know.
+func (s *shard) touchLocked(e *entry) {
+	if s.tracked && e.last == 0 {
+		e.last = 1
+		s.changed++
+	}
+}
+
+// changedLocked appends the entries that changed to list, as Changed reports them.
+func (s *shard) changedLocked(list []entry) []entry {
+	for slot := 0; s.changed > 0; slot++ {
+		if e := s.at(slot); e.last != 0 {
+			e.last = 0
+			s.changed--
+			list = append(list, *e)
+		}
+	}
+	return list
 }
 
 // peek is the answer of take.
 func (s *shard) peek(k Key, h uint64, n int64, now mono.Time) Decision {
 	s.mu.Lock()
-	b := s.unknown
+	b := &s.unknown
 	if e := s.findLocked(k, h); e != nil {
-		b = e.bucket
+		b = &e.bucket
 	}
-	d, _ := s.decide(b, n, now)
+	d := s.decide(&s.rings, b, n, now)
 	s.mu.Unlock()
 	return d
 }
 
-// refund gives n units back to k, or to the bucket of unknown keys. A key that has no entry any more is full.
-func (s *shard) refund(k Key, h uint64, n int64, shared bool, now mono.Time) {
+// give returns n units to k, or to the bucket of unknown keys. undo says that the spending is to count as never made. A key that
+// has no entry any more is idle. What was spent in windows of another length has been put together with more, and is not told apart.
+func (s *shard) give(k Key, h uint64, n int64, sp spending, undo bool, now mono.Time) {
 	s.mu.Lock()
-	if shared {
-		s.unknown = s.gcra.refund(s.unknown, n, now)
+	if sp.gen != s.gen {
+		// nothing comes back
+	} else if sp.shared {
+		s.meter.give(&s.rings, &s.unknown, n, sp.mark, now)
 	} else if e := s.findLocked(k, h); e != nil {
-		e.bucket = s.gcra.refund(e.bucket, n, now)
+		s.meter.give(&s.rings, &e.bucket, n, sp.mark, now)
+		if undo && e.allowed > 0 && e.allowed < math.MaxUint32 {
+			e.allowed--
+		}
+		s.touchLocked(e)
 	}
 	s.mu.Unlock()
 }
 
-// change converts every bucket to the rate of g.
-func (s *shard) change(g *gcra, now mono.Time) {
+// debit charges n units more to k, whatever is left. A key without an entry gets one, if there is room.
+func (s *shard) debit(k Key, h uint64, n int64, shared bool, now mono.Time) spending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !shared {
+		e := s.findLocked(k, h)
+		if e == nil {
+			e = s.insertLocked(k, h, now)
+		}
+		if e != nil {
+			s.touchLocked(e)
+			return spending{mark: s.spend(&s.rings, &e.bucket, n, now), gen: s.gen}
+		}
+		s.overflow++
+	}
+	return spending{mark: s.spend(&s.rings, &s.unknown, n, now), gen: s.gen, shared: true}
+}
+
+// change converts every bucket to the numbers of m.
+func (s *shard) change(m meter, now mono.Time) {
 	s.mu.Lock()
 	for slot := range s.used {
 		e := s.at(slot)
-		e.bucket = g.convert(s.gcra, e.bucket, now)
+		m.convert(&s.rings, s.meter, &e.bucket, now)
+		s.touchLocked(e)
 	}
-	s.unknown = g.convert(s.gcra, s.unknown, now)
-	s.gcra = g
+	m.convert(&s.rings, s.meter, &s.unknown, now)
+	if old, ok := s.meter.(*sliding); ok && old.parts != m.(*sliding).parts {
+		freed := s.rings.reset() // convert left none in use
+		s.bytes -= freed
+		s.budget.give(freed)
+	}
+	if renumbered(s.meter, m) {
+		s.gen++
+	}
+	s.meter = m
 	s.mu.Unlock()
+}
+
+// renumbered reports whether marks of old mean something else to m, a meter of the same algorithm.
+func renumbered(old, m meter) bool {
+	switch m := m.(type) {
+	case *sliding:
+		o := old.(*sliding)
+		return o.per != m.per || o.parts != m.parts
+	case *windows:
+		return !m.periods.same(old.(*windows).periods)
+	}
+	return false
 }
 
 // indexLen is the number of cells over so many chunks: a power of two, at most ¾ full.
@@ -226,17 +354,4 @@ func tableBytes(chunks int) int64 {
 }
 
 // bytesLocked is what the shard occupies.
-func (s *shard) bytesLocked() int64 {
-	return int64(unsafe.Sizeof(*s)) + int64(len(s.chunks))*int64(unsafe.Sizeof(chunk{})) +
-		8*int64(cap(s.chunks)) + 4*int64(len(s.index))
-}
-
-// chunksWithin is how many chunks fit into so many bytes for a shard.
-func chunksWithin(n int64) int {
-	n -= int64(unsafe.Sizeof(shard{}))
-	c := int(min(n/int64(unsafe.Sizeof(chunk{})), maxChunks))
-	for tableBytes(c) > n {
-		c--
-	}
-	return c
-}
+func (s *shard) bytesLocked() int64 { return int64(unsafe.Sizeof(*s)) + s.bytes }

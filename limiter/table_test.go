@@ -12,7 +12,7 @@ import (
 )
 
 func TestChunkIsASizeClass(t *testing.T) {
-	if n := unsafe.Sizeof(chunk{}); n != 640 {
+	if n := unsafe.Sizeof(chunk{}); n != 768 {
 		t.Errorf("a chunk is %d bytes", n)
 	}
 }
@@ -97,7 +97,7 @@ func TestFlood(t *testing.T) {
 func tiny(t fataler, r Rate) *Limiter {
 	l := newLimiter(t, r, Options{MaxBytes: MinMaxBytes})
 	l.shards, l.shift = l.shards[:1], 64
-	l.shards[0].limit = 1
+	l.shards[0].limit = tableBytes(1)
 	return l
 }
 
@@ -126,7 +126,7 @@ func TestKeysWithoutRoomShare(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	// A slot falls free while the first newcomer still owes: it does not get a fresh bucket with it.
-	l.Refund(key(3), 10, 2*s)
+	refund(l, key(3), 10, 2*s)
 	if d := l.Take(key(100), 1, 2*s); d != allowed(5, 5*time.Second) {
 		t.Errorf("first newcomer with its own bucket: %+v", d)
 	}
@@ -144,7 +144,7 @@ func TestSetRateKeepsWhatUnknownKeysOwe(t *testing.T) {
 	for i := range 17 {
 		l.Take(key(i), 10, 0)
 	}
-	if err := l.SetRate(Rate{2, time.Second, 10}, 0); err != nil {
+	if err := l.SetSpec(Spec{Rate: Rate{2, time.Second, 10}}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if d := l.Peek(key(100), 1, 0); d != refuse(0, time.Second/2, 5*time.Second) {
@@ -191,7 +191,7 @@ func checkTable(t fataler, s *shard) {
 		t.Fatal("cells: ", cells, " entries: ", s.used)
 	}
 	for slot := range s.used {
-		if e := s.at(slot); s.findLocked(e.key, mix(e.key)) != e {
+		if e := s.findLocked(s.at(slot).key, mix(s.at(slot).key)); e != s.at(slot) {
 			t.Fatal("lost entry ", slot)
 		}
 	}

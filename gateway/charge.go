@@ -1,0 +1,125 @@
+package gateway
+
+import (
+	"time"
+
+	"weir/internal/mono"
+	"weir/limiter"
+)
+
+// charge takes the request's cost from every policy that applies, or from none; where policies say so it waits until it may go on.
+func (g *Gateway) charge(x *Exchange) Verdict {
+	x.plan()
+	if len(x.uses) == 0 {
+		return Verdict{}
+	}
+	for i := range x.uses {
+		u := &x.uses[i]
+		x.priority = max(x.priority, u.p.priority)
+		x.settles = x.settles || u.p.settle != nil
+		if u.p.soft() {
+			x.charge.AddSoft(u.v.limiter, u.key, u.n)
+		} else {
+			x.charge.Add(u.v.limiter, u.key, u.n)
+		}
+	}
+	refused := x.charge.Take(x.start)
+	if refused >= 0 && x.uses[refused].p.waits > 0 {
+		refused = g.insist(x, refused)
+	}
+	if x.gone {
+		return Verdict{Reason: ClientGone, Close: true}
+	}
+	x.countDecisions(refused)
+	g.callers.sample(x)
+	if refused >= 0 {
+		u := &x.uses[refused]
+		return Verdict{Reason: Limited, Policy: u.p, Variant: u.v, Decision: x.charge.Decisions()[refused]}
+	}
+	if wait := x.charge.Wait(); wait > 0 && !x.pause(wait) {
+		x.charge.Refund(mono.Now())
+		return Verdict{Reason: ClientGone, Close: true}
+	}
+	return Verdict{}
+}
+
+// countDecisions counts what each policy decided. A refused request counts where it was refused; the others were not charged.
+func (x *Exchange) countDecisions(refused int) {
+	ds := x.charge.Decisions()
+	for i := range x.uses {
+		p := x.uses[i].p
+		switch {
+		case i == refused || p.soft() && !ds[i].OK:
+			p.cell.Refused()
+		case refused < 0 || p.shadow:
+			p.cell.Allowed()
+		}
+		x.tagged = x.tagged || refused < 0 && p.tag && !ds[i].OK
+	}
+}
+
+// insist waits and asks again, as long as every policy that refuses allows it. It returns -1, or who refused in the end.
+func (g *Gateway) insist(x *Exchange, refused int) int {
+	began := mono.Now()
+	for {
+		u := &x.uses[refused]
+		d := &x.charge.Decisions()[refused]
+		left := u.p.waits - mono.Now().Sub(began)
+		if u.p.waits == 0 || left <= 0 || d.Retry > left || d.Retry == limiter.Never {
+			return refused
+		}
+		if d.Retry == limiter.Unknown {
+			back, leave := u.v.limiter.Await(u.key)
+			x.charge.Again()
+			if refused = x.charge.Take(mono.Now()); refused < 0 || &x.uses[refused] != u {
+				leave()
+				if refused < 0 {
+					return -1
+				}
+				continue
+			}
+			ok := x.pauseUntil(back, left)
+			leave()
+			if !ok {
+				return refused
+			}
+		} else if !x.pause(d.Retry) {
+			return refused
+		}
+		x.charge.Again()
+		if refused = x.charge.Take(mono.Now()); refused < 0 {
+			return -1
+		}
+	}
+}
+
+// goneEvery is how often somebody who waits looks whether the client still does.
+const goneEvery = 100 * time.Millisecond
+
+// pause waits for d. It reports false, earlier, if the client leaves.
+func (x *Exchange) pause(d time.Duration) bool { return x.pauseUntil(nil, d) }
+
+// pauseUntil waits for a signal, for d at most. It reports false if the client left meanwhile; x.gone says so too.
+func (x *Exchange) pauseUntil(signal <-chan struct{}, d time.Duration) bool {
+	begin := mono.Now()
+	end := begin.Add(d)
+	defer func() { x.waited += mono.Now().Sub(begin) }()
+	t := time.NewTimer(min(d, goneEvery))
+	defer t.Stop()
+	for {
+		select {
+		case <-signal:
+			return true
+		case <-t.C:
+		}
+		if x.car.Gone() {
+			x.gone = true
+			return false
+		}
+		left := end.Sub(mono.Now())
+		if left <= 0 {
+			return true
+		}
+		t.Reset(min(left, goneEvery))
+	}
+}

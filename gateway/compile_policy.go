@@ -1,0 +1,342 @@
+package gateway
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"weir/config"
+	"weir/internal/expr"
+	"weir/limiter"
+)
+
+func (p *compiler) compilePolicies() error {
+	p.snap.everywhere = new(index)
+	for i := range p.conf.Policies {
+		c := &p.conf.Policies[i]
+		if c.Mode == "off" {
+			continue
+		}
+		pol, err := p.compilePolicy(c, i)
+		if err != nil {
+			return fmt.Errorf("policy %s: %w", c.Name, err)
+		}
+		p.policies[c.Name] = pol
+		p.snap.policies = append(p.snap.policies, pol)
+	}
+	// Parents may stand behind their children. The shallowest come first, as shares need the parent's variants.
+	byDepth := slices.Clone(p.snap.policies)
+	slices.SortStableFunc(byDepth, func(a, b *policy) int { return a.depth - b.depth })
+	for _, pol := range byDepth {
+		pol.parent = p.policies[pol.conf.Parent]
+		p.snap.nested = p.snap.nested || pol.parent != nil
+		if err := p.compileVariants(pol); err != nil {
+			return fmt.Errorf("policy %s: %w", pol.name, err)
+		}
+	}
+	keyed := map[string]int{}
+	for i, pol := range p.snap.policies {
+		dims := fmt.Sprint(pol.dims)
+		if _, ok := keyed[dims]; !ok {
+			keyed[dims] = len(keyed)
+		}
+		pol.keyed = keyed[dims]
+		if len(pol.conf.Routes) == 0 {
+			p.snap.everywhere.add(i, pol.when, p.dimOf)
+		}
+	}
+	return nil
+}
+
+func (p *compiler) compilePolicy(c *config.Policy, order int) (*policy, error) {
+	pol := &policy{name: c.Name, conf: c, order: order, depth: c.Depth, shadow: c.Mode == "shadow", tag: c.Action == "tag" && c.Mode != "shadow",
+		cell: p.gw.hub.Policy(c.Name, c.Mode), quoted: strconv.Quote(c.Name), seats: c.Algorithm == "concurrency", priority: unspecified}
+	for i, n := range priorityNames {
+		if n == c.Priority {
+			pol.priority = unspecified + priority(i)
+		}
+	}
+	for _, d := range c.Dimensions {
+		pol.dims = append(pol.dims, p.dim(d))
+	}
+	if !reserves(c) && c.Action == "queue" && !pol.shadow {
+		pol.waits = c.MaxWait
+	}
+	var err error
+	if c.When != "" {
+		if pol.when, err = p.env.Compile(c.When, expr.Bool); err != nil {
+			return nil, fmt.Errorf("when: %w", err)
+		}
+	}
+	if pol.fixed, err = strconv.ParseInt(c.Cost, 10, 64); err != nil || pol.fixed < 0 {
+		if pol.cost, err = p.env.Compile(c.Cost, expr.Int); err != nil {
+			return nil, fmt.Errorf("cost: %w", err)
+		}
+	}
+	if c.Settle != "" {
+		if pol.settle, err = p.env.CompileSettle(c.Settle); err != nil {
+			return nil, fmt.Errorf("settle: %w", err)
+		}
+	}
+	if len(c.Overrides) > 0 {
+		pol.choose = &index{when: make([]*expr.Program, len(c.Overrides))}
+	}
+	for i := range c.Overrides {
+		when, err := p.env.Compile(c.Overrides[i].When, expr.Bool)
+		if err != nil {
+			return nil, fmt.Errorf("overrides[%d].when: %w", i, err)
+		}
+		pol.choose.add(i, when, p.dimOf)
+		if !when.Exact() || slices.Contains(pol.choose.always, i) {
+			pol.choose.when[i] = when
+		}
+	}
+	return pol, nil
+}
+
+// reserves reports whether a policy's limiter lets requests in ahead of time, so that each knows when its turn is.
+func reserves(c *config.Policy) bool {
+	switch c.Algorithm {
+	case "token_bucket", "leaky_bucket", "adaptive":
+		return c.Action == "queue" && c.Mode != "shadow"
+	}
+	return false
+}
+
+// compileVariants makes a variant for each override and for none, and where one is a share for each of the parent's.
+func (p *compiler) compileVariants(pol *policy) error {
+	c := pol.conf
+	parents := []config.Numbers{{}}
+	pol.across = 1
+	relative := false
+	for o := -1; o < len(c.Overrides); o++ {
+		relative = relative || c.Relative(o)
+	}
+	if relative {
+		if pol.parent == nil { // it is off: what it would allow still counts
+			parents[0] = p.numbersOf(c.Parent)
+		} else {
+			parents = parents[:0]
+			for _, v := range pol.parent.variants {
+				parents = append(parents, v.numbers)
+			}
+			pol.across = len(parents)
+		}
+	}
+	for o := -1; o < len(c.Overrides); o++ {
+		when := ""
+		if o >= 0 {
+			when = c.Overrides[o].When
+		}
+		for i, n := range parents {
+			which := ""
+			if relative && pol.parent != nil {
+				which = pol.parent.variants[i].identity
+			}
+			v, err := p.variant(pol, c.Numbers(o, n), identity(c.Name, c.Algorithm, c.Scope, p.dimensionMeaning(c.Dimensions), c.Timezone, calendarOf(c), when, which))
+			if err != nil {
+				return err
+			}
+			pol.variants = append(pol.variants, v)
+		}
+	}
+	return nil
+}
+
+// numbersOf is what a policy allows without an override.
+func (p *compiler) numbersOf(name string) config.Numbers {
+	for i := range p.conf.Policies {
+		if c := &p.conf.Policies[i]; c.Name == name {
+			if c.Relative(-1) {
+				return c.Numbers(-1, p.numbersOf(c.Parent))
+			}
+			return c.Numbers(-1, config.Numbers{})
+		}
+	}
+	return config.Numbers{}
+}
+
+func calendarOf(c *config.Policy) string {
+	if c.Algorithm != "quota" {
+		return ""
+	}
+	return c.Window.Calendar
+}
+
+func (p *compiler) variant(pol *policy, n config.Numbers, id string) (*variant, error) {
+	c := pol.conf
+	spec, err := specOf(c, n)
+	if err != nil {
+		return nil, err
+	}
+	v := &variant{identity: id, spec: spec, numbers: n}
+	v.describe(c)
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	if v.limiter = p.gw.live.limiter(id); v.limiter == nil {
+		memory := int64(p.conf.Node.LimiterMemory)
+		o := limiter.Options{Budget: p.gw.budget, MaxBytes: max(memory/4, limiter.MinMaxBytes), Epoch: p.gw.epoch, Track: c.Algorithm == "quota"}
+		if v.limiter, err = limiter.New(c.Name, spec, o); err != nil {
+			return nil, err
+		}
+	}
+	p.snap.plan.limiters[id] = v
+	return v, nil
+}
+
+// specOf is what the limiter of a policy with these numbers counts by.
+func specOf(c *config.Policy, n config.Numbers) (limiter.Spec, error) {
+	a, ok := limiter.AlgorithmOf(c.Algorithm)
+	if !ok {
+		return limiter.Spec{}, fmt.Errorf("algorithm %q is unknown", c.Algorithm)
+	}
+	s := limiter.Spec{Algorithm: a, Rate: limiter.Rate{N: n.Limit, Per: c.Window.Every, Burst: n.Burst}}
+	switch a {
+	case limiter.SlidingWindow:
+		s.Parts = c.Granularity
+	case limiter.Quota:
+		loc, err := time.LoadLocation(c.Timezone)
+		if err != nil {
+			return s, err
+		}
+		s.Calendar = limiter.Calendar{Period: c.Window.Calendar, Location: loc}
+	}
+	if reserves(c) {
+		s.MaxWait = c.MaxWait
+	}
+	return s, nil
+}
+
+// describe puts into words what v allows, for headers (draft-ietf-httpapi-ratelimit-headers-10) and for people.
+func (v *variant) describe(c *config.Policy) {
+	quoted := strconv.Quote(c.Name)
+	if c.Algorithm == "concurrency" {
+		v.head = fmt.Sprintf(`%s;q=%d;qu="concurrent-requests"`, quoted, v.numbers.Limit)
+		v.allows = fmt.Sprintf("%d at once", v.numbers.Limit)
+		return
+	}
+	w := int64(math.Ceil(c.Window.Every.Seconds()))
+	switch c.Window.Calendar {
+	case "hour":
+		w = 3600
+	case "day":
+		w = 24 * 3600
+	case "week":
+		w = 7 * 24 * 3600
+	case "month":
+		w = 30 * 24 * 3600
+	}
+	v.head = fmt.Sprintf("%s;q=%d;w=%d", quoted, v.numbers.Limit, w)
+	v.allows = fmt.Sprintf("%d per %s", v.numbers.Limit, c.Window)
+}
+
+// dimOf returns the dimension that an expression calls by that name.
+func (p *compiler) dimOf(name string) (int, bool) {
+	switch name {
+	case "request.method":
+		name = "method"
+	case "request.host":
+		name = "host"
+	case "request.path":
+		name = "path"
+	}
+	i, ok := p.dims[name]
+	return i, ok
+}
+
+// routeIndex returns the index of the policies that name a route; nil if none does.
+func (p *compiler) routeIndex(name string) *index {
+	if p.byRoute == nil {
+		p.byRoute = map[string][]int{}
+		for i, pol := range p.snap.policies {
+			for _, r := range pol.conf.Routes {
+				p.byRoute[r] = append(p.byRoute[r], i)
+			}
+		}
+	}
+	list := p.byRoute[name]
+	if len(list) == 0 {
+		return nil
+	}
+	ix := new(index)
+	for _, i := range list {
+		ix.add(i, p.snap.policies[i].when, p.dimOf)
+	}
+	return ix
+}
+
+// wantsToken reports whether something of a route depends on a token, so that a bad one is refused there.
+func (p *compiler) wantsToken(c *config.Route, e *entry) bool {
+	if p.snap.tokens == nil {
+		return false
+	}
+	if p.tokenEverywhere == nil {
+		p.tokenEverywhere = new(bool)
+		for _, pol := range p.snap.policies {
+			*p.tokenEverywhere = *p.tokenEverywhere || len(pol.conf.Routes) == 0 && p.policyWantsToken(pol)
+		}
+	}
+	wants := *p.tokenEverywhere
+	for _, i := range p.byRoute[c.Name] {
+		wants = wants || p.policyWantsToken(p.snap.policies[i])
+	}
+	for _, t := range e.targets {
+		wants = wants || t.pool.hashOn >= 0 && p.fromToken(t.pool.hashOn)
+	}
+	for _, list := range [][]headerTemplate{e.request.add, e.response.add} {
+		for i := range list {
+			wants = wants || p.templateWantsToken(list[i].value)
+		}
+	}
+	if c.Match.When != "" {
+		if prog, err := p.env.Compile(c.Match.When, expr.Bool); err == nil {
+			wants = wants || slices.ContainsFunc(prog.Uses(), p.fromToken)
+		}
+	}
+	return wants || p.templateWantsToken(e.redirect)
+}
+
+func (p *compiler) templateWantsToken(t template) bool {
+	return slices.ContainsFunc(t, func(part part) bool { return part.dim >= 0 && p.fromToken(part.dim) })
+}
+
+// policyWantsToken reports whether which bucket a policy uses, or whether it applies, may depend on a token.
+func (p *compiler) policyWantsToken(pol *policy) bool {
+	progs := []*expr.Program{pol.when, pol.cost}
+	if pol.choose != nil {
+		for i := range pol.conf.Overrides {
+			if prog, err := p.env.Compile(pol.conf.Overrides[i].When, expr.Bool); err == nil {
+				progs = append(progs, prog)
+			}
+		}
+	}
+	for _, prog := range progs {
+		if prog != nil && slices.ContainsFunc(prog.Uses(), p.fromToken) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(pol.dims, p.fromToken) || pol.parent != nil && p.policyWantsToken(pol.parent)
+}
+
+// fromToken reports whether a dimension depends on a token.
+func (p *compiler) fromToken(dim int) bool {
+	d := &p.snap.dims[dim]
+	return d.from == fromJWT || d.prog != nil && slices.ContainsFunc(d.prog.Uses(), p.fromToken)
+}
+
+// reach tells adaptive policies the pools of a route that they apply to.
+func (p *compiler) reach(e *entry) {
+	for _, pol := range p.snap.policies {
+		if pol.conf.Algorithm != "adaptive" || len(pol.conf.Routes) > 0 && !slices.Contains(pol.conf.Routes, e.name) {
+			continue
+		}
+		for _, t := range e.targets {
+			if !slices.Contains(pol.pools, t.pool.pool) {
+				pol.pools = append(pol.pools, t.pool.pool)
+			}
+		}
+	}
+}

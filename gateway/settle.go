@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync/atomic"
+
+	"weir/internal/mono"
+)
+
+// Bounds of the response bodies that are kept for policies whose cost stands in them.
+const (
+	maxCaptured    = 1 << 20  // bytes of one
+	maxAllCaptured = 64 << 20 // bytes of all that are under way
+)
+
+// capture is the JSON body of a response, for policies whose cost stands in it.
+type capture struct {
+	on       bool
+	tooMuch  bool
+	body     []byte
+	reserved *atomic.Int64 // where body's bytes are counted
+}
+
+// add keeps a piece of the body.
+func (c *capture) add(p []byte) {
+	if !c.on || c.tooMuch {
+		return
+	}
+	if len(c.body)+len(p) > maxCaptured {
+		c.tooMuch = true
+		return
+	}
+	if c.reserved.Add(int64(len(p))) > maxAllCaptured {
+		c.reserved.Add(-int64(len(p)))
+		c.tooMuch = true
+		return
+	}
+	c.body = append(c.body, p...)
+}
+
+// reset lets go of what was kept.
+func (c *capture) reset() {
+	if len(c.body) > 0 {
+		c.reserved.Add(-int64(len(c.body)))
+	}
+	if cap(c.body) > 64<<10 {
+		c.body = nil
+	}
+	*c = capture{body: c.body[:0]}
+}
+
+// startSettling decides, when the head of the answer is there, whether its body must be kept.
+func (x *Exchange) startSettling() {
+	if !x.settles {
+		return
+	}
+	for i := range x.uses {
+		if s := x.uses[i].p.settle; s != nil && s.Needs().JSON {
+			typ, _ := x.car.ResponseField("content-type")
+			x.capture.on, x.capture.reserved = strings.Contains(typ, "json"), &x.gw.captured
+			return
+		}
+	}
+}
+
+// settleCost corrects what policies charged to what the response says that it cost. It must be called while the head of the answer is
+// still there, at the end of its body or when the body was cut. What cannot be evaluated keeps what was charged before, and is counted.
+func (x *Exchange) settleCost() {
+	if !x.settles {
+		return
+	}
+	x.settles = false
+	now := mono.Now()
+	for i := range x.uses {
+		s := x.uses[i].p.settle
+		if s == nil {
+			continue
+		}
+		n, err := s.Cost(x, (*answered)(x))
+		if err != nil {
+			x.gw.exprErrors.Inc()
+			continue
+		}
+		x.uses[i].n = n
+		x.charge.Correct(i, n, now)
+	}
+}
+
+// answered is an exchange's answer as settle expressions see it.
+type answered Exchange
+
+func (a *answered) Status() int  { return a.answered }
+func (a *answered) Bytes() int64 { return a.bytesOut }
+
+func (a *answered) ResponseHeader(name string) (string, bool) { return a.car.ResponseField(name) }
+
+var errNoJSON = errors.New("the response has no JSON body, or one that is too long")
+
+func (a *answered) JSON() (v any, err error) {
+	if !a.capture.on || a.capture.tooMuch || len(a.capture.body) == 0 {
+		return nil, errNoJSON
+	}
+	if err := json.Unmarshal(a.capture.body, &v); err != nil {
+		return nil, errNoJSON
+	}
+	return v, nil
+}

@@ -176,13 +176,11 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 	if a.stopped {
 		return errors.New("the gateway is stopping")
 	}
-	conf := base
-	if len(extras) > 0 {
-		if conf, err = base.With(extras); err != nil {
-			return err
-		}
-		extras = named(extras, conf)
+	conf, err := a.merge(base, extras)
+	if err != nil {
+		return err
 	}
+	extras = named(extras, conf)
 	var undo []func()
 	defer func() {
 		if err != nil {
@@ -313,7 +311,7 @@ func (a *app) useAccessLog(l accessLog) {
 // sources are what metrics ask for at a scrape.
 func (a *app) sources() telemetry.Sources {
 	return telemetry.Sources{
-		Pools: a.gw.PoolStats, Limiters: a.gw.LimiterStats, Connections: a.listenerStats, Certificates: a.certificates,
+		Pools: a.gw.PoolStats, Limiters: a.gw.LimiterStats, LimiterMemory: a.gw.LimiterMemory, Tokens: a.gw.TokenStats, Connections: a.listenerStats, Certificates: a.certificates,
 		Config:           func() telemetry.ConfigInfo { return *a.reloaded.Load() },
 		AccessLogDropped: a.gw.AccessLogDropped,
 	}

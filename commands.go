@@ -261,6 +261,9 @@ type apiAnswer struct {
 	body      []byte
 }
 
+// errUnreachable is an error that whatever else is asked of the gateway would meet too.
+type errUnreachable struct{ error }
+
 // send asks the admin API. A body is JSON, unless header says otherwise.
 func (f *apiFlags) send(ctx context.Context, method, path string, body []byte, header http.Header) (*apiAnswer, error) {
 	if !strings.Contains(f.admin, "://") {
@@ -285,7 +288,7 @@ func (f *apiFlags) send(ctx context.Context, method, path string, body []byte, h
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("no gateway answers at %s: %w", f.admin, err)
+		return nil, errUnreachable{fmt.Errorf("no gateway answers at %s: %w", f.admin, err)}
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))

@@ -29,6 +29,19 @@ func (a *app) change(edit func([]config.Extra) ([]config.Extra, error)) error {
 	return a.apply(a.base, extras)
 }
 
+// merge returns base with extras. One more than there are is the common case, and quick.
+func (a *app) merge(base *config.Config, extras []config.Extra) (*config.Config, error) {
+	same := func(a, b config.Extra) bool { return a.Name == b.Name && string(a.Text) == string(b.Text) }
+	n := len(a.extras)
+	switch now := a.conf.Load(); {
+	case len(extras) == 0:
+		return base, nil
+	case now != nil && base == a.base && len(extras) == n+1 && slices.EqualFunc(extras[:n], a.extras, same):
+		return now.With(extras[n:])
+	}
+	return base.With(extras)
+}
+
 // policy returns the policy of that name in conf, or nil.
 func policy(conf *config.Config, name string) *config.Policy {
 	for i := range conf.Policies {

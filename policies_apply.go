@@ -9,13 +9,13 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
+
+	"weir/config"
 )
 
 func policiesApplyCommand() *cobra.Command {
@@ -35,7 +35,7 @@ shown with file, line and column, and the exit code is 1. Nothing is deleted.`,
 			}
 			sources, failed := readPolicies(paths, cmd.InOrStdin())
 			err := fleet.each(func(api *apiFlags, prefix string) []error {
-				b := applying{api: api, out: cmd.OutOrStdout(), prefix: prefix, from: map[string]string{}}
+				b := applying{api, cmd.OutOrStdout(), prefix}
 				return b.run(cmd.Context(), sources)
 			})
 			var usage usageError
@@ -52,8 +52,9 @@ shown with file, line and column, and the exit code is 1. Nothing is deleted.`,
 
 // policySource is a file with the text of one policy.
 type policySource struct {
-	name string // for messages
-	text []byte
+	file   string // for messages
+	policy string // its name; empty if that can't be read
+	text   []byte
 }
 
 // maxSource bounds what is read of a file: more than any policy has, so that the gateway says that it is too long.
@@ -62,18 +63,25 @@ const maxSource = 1 << 20
 // readPolicies reads files, directories and stdin, in order and each once, and returns what could not be read.
 func readPolicies(paths []string, stdin io.Reader) (sources []policySource, failed []error) {
 	read := func(name string, open func() (io.ReadCloser, error)) {
-		if slices.ContainsFunc(sources, func(s policySource) bool { return s.name == name }) {
+		if slices.ContainsFunc(sources, func(s policySource) bool { return s.file == name }) {
 			return
 		}
 		f, err := open()
-		if err == nil {
-			var text []byte
-			text, err = io.ReadAll(io.LimitReader(f, maxSource))
-			f.Close() //nolint:errcheck // it was read only
-			sources = append(sources, policySource{name, text})
-		}
 		if err != nil {
 			failed = append(failed, err)
+			return
+		}
+		defer f.Close() //nolint:errcheck // it is only read
+		text, err := io.ReadAll(io.LimitReader(f, maxSource))
+		s := policySource{name, config.ExtraName(text), text}
+		twin := slices.IndexFunc(sources, func(o policySource) bool { return s.policy != "" && o.policy == s.policy })
+		switch {
+		case err != nil:
+			failed = append(failed, err)
+		case twin >= 0:
+			failed = append(failed, fmt.Errorf("%s: the policy %s is in %s too: each needs a name of its own", name, s.policy, sources[twin].file))
+		default:
+			sources = append(sources, s)
 		}
 	}
 	for _, p := range paths {
@@ -122,122 +130,86 @@ type applying struct {
 	api    *apiFlags
 	out    io.Writer
 	prefix string
-	from   map[string]string // the file that a policy came from, by name
-}
-
-// errUnreachable is an error that all other policies would meet too.
-type errUnreachable struct{ error }
-
-// run applies all, and those that the gateway found faults in again for as long as another one succeeds: a parent may come
-// after its child.
-func (b *applying) run(ctx context.Context, sources []policySource) (failed []error) {
-	for {
-		var again []policySource
-		var faults []error
-		for _, s := range sources {
-			what, name, err := b.apply(ctx, s)
-			var unreachable errUnreachable
-			var refused errRefused
-			switch {
-			case err == nil:
-				fmt.Fprintf(b.out, "%s%-10s %s\n", b.prefix, what, name)
-			case errors.As(err, &unreachable):
-				return append(failed, unreachable.error)
-			case errors.As(err, &refused):
-				again, faults = append(again, s), append(faults, refused.error)
-			default:
-				failed = append(failed, err)
-			}
-		}
-		if len(again) == 0 || len(again) == len(sources) {
-			return append(failed, faults...)
-		}
-		sources = again
-	}
 }
 
 // errRefused is the faults that a gateway found in a text.
 type errRefused struct{ error }
 
-// apply brings one policy in force. Its name is not read here, where nothing knows YAML: a gateway that is asked to create a
-// policy whose name is taken says where that one is.
-func (b *applying) apply(ctx context.Context, s policySource) (what, name string, err error) {
-	a, err := b.send(ctx, s, http.MethodPost, "/api/v1/policies", nil)
-	if err != nil {
-		return "", "", err
-	}
-	at := a.header.Get("Location")
-	if name, err = url.PathUnescape(path.Base(at)); at == "" || err != nil {
-		return "", "", b.problem(a, s)
-	}
-	if other, twice := b.from[name]; twice {
-		return "", "", fmt.Errorf("%s: the policy %s is in %s too: each needs a name of its own", s.name, name, other)
-	}
-	b.from[name] = s.name
-	if a.status == http.StatusCreated {
-		return "created", name, nil
-	}
-	what, err = b.change(ctx, s, at)
-	if refused := (errRefused{}); errors.As(err, &refused) {
-		delete(b.from, name) // it is tried again
-	}
-	return what, name, err
+// run applies all.
+func (b *applying) run(ctx context.Context, sources []policySource) []error {
+	return inTurn(sources, func(s policySource) (again bool, err error) {
+		what, err := b.apply(ctx, &s)
+		if err == nil {
+			fmt.Fprintf(b.out, "%s%-10s %s\n", b.prefix, what, s.policy)
+		}
+		var refused errRefused
+		return errors.As(err, &refused), err
+	})
 }
 
-// change replaces the policy at a path. It is tried again when somebody else changes that at the same moment.
-func (b *applying) change(ctx context.Context, s policySource, at string) (what string, err error) {
-	for range 3 {
-		before, err := b.send(ctx, policySource{}, http.MethodGet, at, nil)
-		if err != nil {
-			return "", err
+// apply brings one policy in force. It is tried again when somebody else changes that at the same moment.
+func (b *applying) apply(ctx context.Context, s *policySource) (what string, err error) {
+	for tries := 1; ; tries++ {
+		before := &apiAnswer{status: http.StatusNotFound}
+		if s.policy != "" {
+			if before, err = b.send(ctx, nil, http.MethodGet, policyPath(s.policy), nil); err != nil {
+				return "", err
+			}
 		}
-		if before.status != http.StatusOK {
+		var after *apiAnswer
+		switch before.status {
+		case http.StatusOK:
+			after, err = b.send(ctx, s, http.MethodPut, policyPath(s.policy), before.header.Values("ETag"))
+		case http.StatusNotFound:
+			after, err = b.send(ctx, s, http.MethodPost, "/api/v1/policies", nil)
+		default:
 			return "", b.problem(before, s)
 		}
-		after, err := b.send(ctx, s, http.MethodPut, at, before.header.Values("ETag"))
 		switch {
 		case err != nil:
 			return "", err
-		case after.status == http.StatusPreconditionFailed:
-			continue
-		case after.status >= 300:
-			return "", b.problem(after, s)
-		case bytes.Equal(before.body, after.body):
+		case after.status == http.StatusCreated:
+			return "created", nil
+		case after.status == http.StatusOK && bytes.Equal(before.body, after.body):
 			return "unchanged", nil
+		case after.status == http.StatusOK:
+			return "updated", nil
 		}
-		return "updated", nil
+		meanwhile := after.status == http.StatusPreconditionFailed || after.status == http.StatusConflict && before.status == http.StatusNotFound
+		if !meanwhile || tries == 3 {
+			return "", b.problem(after, s)
+		}
 	}
-	return "", fmt.Errorf("%s: somebody else is changing the policy: apply it again", s.name)
 }
 
-// send sends s's text, if it has a name. match is If-Match.
-func (b *applying) send(ctx context.Context, s policySource, method, at string, match []string) (*apiAnswer, error) {
+// send sends the text of s, nil: none. match is If-Match.
+func (b *applying) send(ctx context.Context, s *policySource, method, at string, match []string) (*apiAnswer, error) {
 	var body []byte
 	var header http.Header
-	if s.name != "" {
+	if s != nil {
 		body = s.text
 		header = http.Header{"Content-Type": {"application/yaml"}, "If-Match": match} // JSON is YAML
 	}
 	a, err := b.api.send(ctx, method, at, body, header)
-	switch {
-	case err != nil:
-		return nil, errUnreachable{err}
-	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden || a.status == http.StatusNotFound && method == http.MethodPost:
+	if err != nil {
+		return nil, err
+	}
+	if a.status == http.StatusUnauthorized || a.status == http.StatusForbidden || a.status == http.StatusNotFound && method == http.MethodPost {
 		return nil, errUnreachable{a.problem()}
 	}
 	return a, nil
 }
 
 // problem returns what an answer says is wrong with s, in its file.
-func (b *applying) problem(a *apiAnswer, s policySource) error {
+func (b *applying) problem(a *apiAnswer, s *policySource) error {
 	faults := a.faults()
 	if len(faults) == 0 {
-		return fmt.Errorf("%s: %w", s.name, a.problem())
+		return fmt.Errorf("%s: %w", s.file, a.problem())
 	}
 	var lines []error
 	for _, f := range faults {
 		if f.File == "body" || f.File == "" {
-			f.File, f.Line, f.Col = s.name, cmp.Or(f.Line, 1), cmp.Or(f.Col, 1)
+			f.File, f.Line, f.Col = s.file, cmp.Or(f.Line, 1), cmp.Or(f.Col, 1)
 		}
 		lines = append(lines, errors.New(f.String()))
 	}

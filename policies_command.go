@@ -65,7 +65,7 @@ func (f *fleetFlags) each(do func(api *apiFlags, prefix string) []error) error {
 	return all.err(len(f.admins))
 }
 
-// failures are errors by what they say, with the gateways that said it.
+// failures are lines of errors, with the gateways that said it.
 type failures struct {
 	texts []string
 	at    map[string][]string
@@ -75,18 +75,19 @@ func (f *failures) add(gateway string, err error) {
 	if f.at == nil {
 		f.at = map[string][]string{}
 	}
-	text := err.Error()
-	if f.at[text] == nil {
-		f.texts = append(f.texts, text)
+	for _, text := range strings.Split(err.Error(), "\n") {
+		if f.at[text] == nil {
+			f.texts = append(f.texts, text)
+		}
+		f.at[text] = append(f.at[text], gateway)
 	}
-	f.at[text] = append(f.at[text], gateway)
 }
 
 // err returns all failures. What not all of n gateways said is followed by who did.
 func (f *failures) err(n int) error {
 	var all []error
 	for _, text := range f.texts {
-		if at := f.at[text]; len(at) < n {
+		if at := f.at[text]; len(at) < n && !strings.Contains(text, at[0]) {
 			text += " (" + strings.Join(at, ", ") + ")"
 		}
 		all = append(all, errors.New(text))
@@ -224,24 +225,53 @@ func policiesDeleteCommand() *cobra.Command {
 	var fleet fleetFlags
 	c := &cobra.Command{
 		Use: "delete NAME...", Aliases: []string{"rm"}, Short: "Delete policies made by API", Args: args(cobra.MinimumNArgs(1)),
-		Long: `Delete policies made by API; what was spent under them is forgotten. A child goes before its parent. If one can't be deleted,
-the others still are, and the exit code is 1.`,
+		Long: `Delete policies made by API, in any order; what was spent under them is forgotten. If one can't be deleted, the others still
+are, and the exit code is 1.`,
 		Example: "  weir policies delete user-in-tenant tenant-plan",
 		RunE: func(cmd *cobra.Command, names []string) error {
-			return fleet.each(func(api *apiFlags, prefix string) (failed []error) {
-				for _, name := range names {
-					if _, err := api.ask(cmd.Context(), http.MethodDelete, policyPath(name), nil); err != nil {
-						failed = append(failed, err)
-						continue
+			return fleet.each(func(api *apiFlags, prefix string) []error {
+				return inTurn(names, func(name string) (again bool, err error) {
+					a, err := api.send(cmd.Context(), http.MethodDelete, policyPath(name), nil, nil)
+					if err != nil {
+						return false, err
 					}
-					fmt.Fprintf(cmd.OutOrStdout(), "%sdeleted    %s\n", prefix, name)
-				}
-				return failed
+					if a.status >= 300 {
+						return a.status == http.StatusConflict, a.problem()
+					}
+					fmt.Fprintf(cmd.OutOrStdout(), "%s%-10s %s\n", prefix, "deleted", name)
+					return false, nil
+				})
 			})
 		},
 	}
 	fleet.add(c)
 	return c
+}
+
+// inTurn does all, and once more those that may go better after others, for as long as that is so: children stand before their
+// parents, or behind. What is unreachable ends it.
+func inTurn[T any](all []T, do func(T) (again bool, err error)) (failed []error) {
+	for {
+		var left []T
+		var why []error
+		for _, v := range all {
+			again, err := do(v)
+			var unreachable errUnreachable
+			switch {
+			case err == nil:
+			case errors.As(err, &unreachable):
+				return append(failed, err)
+			case again:
+				left, why = append(left, v), append(why, err)
+			default:
+				failed = append(failed, err)
+			}
+		}
+		if len(left) == 0 || len(left) == len(all) {
+			return append(failed, why...)
+		}
+		all = left
+	}
 }
 
 // ask calls the admin API without a body. A problem it answers with becomes the error.

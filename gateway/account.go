@@ -35,7 +35,10 @@ func (g *Gateway) logLine(x *Exchange, end mono.Time, log *telemetry.AccessLog) 
 	if x.headAt > 0 && x.result.Fault == NoFault {
 		e.Upstream = x.headAt.Sub(x.start)
 	}
-	e.Queue = x.queued
+	e.Queue, e.Limit = x.queued, x.waited
+	if x.priority != normal {
+		e.Priority = x.priority.String()
+	}
 	if x.conf != nil {
 		e.Pool = x.conf.name
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"weir/internal/mono"
@@ -25,7 +26,9 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 	}
 	refused := x.charge.Take(x.start)
 	if refused >= 0 && x.uses[refused].p.waits > 0 {
+		by := x.uses[refused].p
 		refused = g.insist(x, refused)
+		by.cell.Waited(x.waited)
 	}
 	if x.gone {
 		return Verdict{Reason: ClientGone, Close: true}
@@ -36,9 +39,13 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 		u := &x.uses[refused]
 		return Verdict{Reason: Limited, Policy: u.p, Variant: u.v, Decision: x.charge.Decisions()[refused]}
 	}
-	if wait := x.charge.Wait(); wait > 0 && !x.pause(wait) {
-		x.charge.Refund(mono.Now())
-		return Verdict{Reason: ClientGone, Close: true}
+	if wait := x.charge.Wait(); wait > 0 {
+		by := slices.IndexFunc(x.charge.Decisions(), func(d limiter.Decision) bool { return d.Wait == wait })
+		x.uses[by].p.cell.Waited(wait)
+		if !x.pause(wait) {
+			x.charge.Refund(mono.Now())
+			return Verdict{Reason: ClientGone, Close: true}
+		}
 	}
 	return Verdict{}
 }

@@ -120,6 +120,9 @@ func (g *Gateway) LimiterStats() []telemetry.LimiterStats {
 	var all []telemetry.LimiterStats
 	for _, p := range g.Snapshot().policies {
 		st := telemetry.LimiterStats{Name: p.name}
+		if p.conf.Algorithm == "adaptive" {
+			st.Factor = g.factor(p.variants[0].identity)
+		}
 		for _, v := range p.variants {
 			one := v.limiter.Stats()
 			st.Keys, st.Bytes = st.Keys+one.Keys, st.Bytes+one.Bytes
@@ -129,6 +132,19 @@ func (g *Gateway) LimiterStats() []telemetry.LimiterStats {
 		all = append(all, st)
 	}
 	return all
+}
+
+// LimiterMemory is what the buckets of all policies take, and may take, in bytes.
+func (g *Gateway) LimiterMemory() (used, most int64) { return g.budget.Used(), g.budget.Most() }
+
+// TokenStats is what metrics show of the check of tokens; false if no dimension comes from one.
+func (g *Gateway) TokenStats() (telemetry.TokenStats, bool) {
+	v := g.Snapshot().tokens
+	if v == nil {
+		return telemetry.TokenStats{}, false
+	}
+	s := v.Stats()
+	return telemetry.TokenStats{Keys: s.Keys, Good: s.Hits, Bad: s.BadHits, Checked: s.Misses, RefreshFailures: s.RefreshFailures}, true
 }
 
 // Unready says why requests cannot be served, or nothing.

@@ -144,13 +144,19 @@ func (e *Endpoint) Observe(status int, d time.Duration) {
 }
 
 // PolicyCell counts the decisions of one policy. Get one from [Hub.Policy]; safe for concurrent use.
-type PolicyCell struct{ allowed, refused Counter }
+type PolicyCell struct {
+	allowed, refused Counter
+	wait             histogram
+}
 
 // Allowed counts a request that the policy let pass.
 func (p *PolicyCell) Allowed() { p.allowed.Inc() }
 
 // Refused counts a request that the policy refused or, in shadow mode, would have.
 func (p *PolicyCell) Refused() { p.refused.Inc() }
+
+// Waited counts how long a request waited for the policy.
+func (p *PolicyCell) Waited(d time.Duration) { p.wait.observe(d) }
 
 // table interns values by key. The zero value is empty; safe for concurrent use.
 type table[K comparable, V any] struct {

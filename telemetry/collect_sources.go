@@ -12,6 +12,16 @@ func (s sink) sources(src *Sources) {
 	if src.Limiters != nil {
 		s.ask(limiterKeys, func() { s.limiters(src.Limiters()) })
 	}
+	if src.LimiterMemory != nil {
+		s.ask(limiterMemory, func() {
+			used, most := src.LimiterMemory()
+			s.gauge(limiterMemory, float64(used))
+			s.gauge(limiterMemoryMax, float64(most))
+		})
+	}
+	if src.Tokens != nil {
+		s.ask(tokenKeys, func() { s.tokens(src.Tokens()) })
+	}
 	if src.Connections != nil {
 		s.ask(connections, func() { s.listeners(src.Connections()) })
 	}
@@ -49,7 +59,21 @@ func (s sink) limiters(all []LimiterStats) {
 		s.gauge(limiterBytes, float64(l.Bytes), l.Name)
 		s.counter(limiterEvictions, l.Evictions, l.Name)
 		s.counter(limiterOverflow, l.Overflow, l.Name)
+		if l.Factor != 0 {
+			s.gauge(limiterFactor, l.Factor, l.Name)
+		}
 	}
+}
+
+func (s sink) tokens(t TokenStats, ok bool) {
+	if !ok {
+		return
+	}
+	s.counter(tokenChecks, t.Good, "good")
+	s.counter(tokenChecks, t.Bad, "bad")
+	s.counter(tokenChecks, t.Checked, "checked")
+	s.gauge(tokenKeys, float64(t.Keys))
+	s.counter(tokenFailures, t.RefreshFailures)
 }
 
 func (s sink) listeners(all []ListenerStats) {

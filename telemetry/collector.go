@@ -46,7 +46,15 @@ var (
 	limiterBytes     = desc("limiter_bytes", "Memory of the buckets.", "policy")
 	limiterEvictions = desc("limiter_evictions_total", "Full buckets that made room for another key.", "policy")
 	limiterOverflow  = desc("limiter_overflow_total", "Decisions made on a shared bucket for want of room.", "policy")
+	limiterWait      = desc("limiter_wait_seconds", "How long requests that a policy made wait did so, refused in the end or not.", "policy", "mode")
+	limiterFactor    = desc("limiter_adaptive_factor", "By what an adaptive policy's limit is multiplied now.", "policy")
+	limiterMemory    = desc("limiter_memory_bytes", "Memory of all buckets together.")
+	limiterMemoryMax = desc("limiter_memory_max_bytes", "Bound of that memory.")
 	limiterDecisions = desc("limiter_decisions_total", "What a policy decided; in shadow mode a refusal is counted and not carried out.", "policy", "decision", "mode")
+
+	tokenChecks   = desc("jwt_checks_total", "Tokens looked at: remembered as good or as bad, or checked.", "result")
+	tokenKeys     = desc("jwt_keys", "Keys that tokens are checked with.")
+	tokenFailures = desc("jwt_refresh_failures_total", "Times that a file or URL gave no keys.")
 
 	connections         = desc("connections", "Client connections open.", "listener")
 	connectionsAccepted = desc("connections_accepted_total", "Client connections accepted and kept.", "listener")
@@ -118,6 +126,7 @@ func (s sink) limits(h *Hub) {
 	for k, p := range h.policies.entries() {
 		s.counter(limiterDecisions, p.allowed.Value(), k.name, "allowed", k.mode)
 		s.counter(limiterDecisions, p.refused.Value(), k.name, "refused", k.mode)
+		s.histogram(limiterWait, &p.wait, k.name, k.mode)
 	}
 }
 

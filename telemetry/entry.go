@@ -14,6 +14,8 @@ type Entry struct {
 	Duration time.Duration // always; to the last byte of the response
 	Upstream time.Duration // from the first attempt's start to the response's header
 	Queue    time.Duration // waited for room
+	Limit    time.Duration // waited for limits
+	Priority string        // if not the usual one
 
 	Method, Host, Path, Proto string // Method and Path always; Path as the client sent it
 	Query                     string // without the question mark; values of AccessLogOptions.SecretQuery are redacted
@@ -78,6 +80,9 @@ func appendEntry(dst []byte, e *Entry, secretQuery []string) []byte {
 	if e.Queue != 0 {
 		dst = appendMillis(dst, `,"queue_ms":`, e.Queue)
 	}
+	if e.Limit != 0 {
+		dst = appendMillis(dst, `,"limit_wait_ms":`, e.Limit)
+	}
 	dst = appendInt(dst, `,"bytes_in":`, e.BytesIn)
 	dst = appendInt(dst, `,"bytes_out":`, e.BytesOut)
 	dst = appendField(dst, `,"route":`, e.Route, maxWord)
@@ -86,6 +91,7 @@ func appendEntry(dst []byte, e *Entry, secretQuery []string) []byte {
 	if e.Attempts != 0 {
 		dst = appendInt(dst, `,"attempts":`, int64(e.Attempts))
 	}
+	dst = appendField(dst, `,"priority":`, e.Priority, maxWord)
 	dst = appendField(dst, `,"policy":`, e.Policy, maxWord)
 	dst = appendField(dst, `,"reason":`, e.Reason, maxWord)
 	dst = appendField(dst, `,"error":`, e.Error, maxText)

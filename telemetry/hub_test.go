@@ -31,6 +31,7 @@ func observed() *Hub {
 	h.Policy("tenant", "enforce").Allowed()
 	h.Policy("tenant", "enforce").Allowed()
 	h.Policy("tenant", "shadow").Refused()
+	h.Policy("tenant", "enforce").Waited(3 * time.Millisecond)
 	h.Refusal("limited").Add(3)
 	h.Panics().Inc()
 	h.SetSources(someSources())
@@ -152,7 +153,7 @@ func TestEveryMetricIsShownOnce(t *testing.T) {
 
 func TestLabelsAreBounded(t *testing.T) {
 	allowed := set([]string{"route", "policy", "pool", "endpoint", "reason", "priority", "code", "method", "node",
-		"decision", "mode", "hash", "listener", "certificate", "le"})
+		"decision", "result", "mode", "hash", "listener", "certificate", "le"})
 	families, err := observed().registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 type Sources struct {
 	Pools            func() []balancer.PoolStats
 	Limiters         func() []LimiterStats
+	LimiterMemory    func() (used, most int64) // bytes
+	Tokens           func() (stats TokenStats, ok bool)
 	Connections      func() []ListenerStats
 	Certificates     func() []CertExpiry
 	Config           func() ConfigInfo
@@ -21,8 +23,16 @@ type Sources struct {
 // LimiterStats is what a policy's limiter counts. Of it the size is shown and what was pushed out; decisions are those of
 // the policy's [PolicyCell], which knows the mode they were made in.
 type LimiterStats struct {
-	Name string // of the policy
+	Name   string  // of the policy
+	Factor float64 // of an adaptive one: what its limit is multiplied by; else 0
 	limiter.Stats
+}
+
+// TokenStats is what the check of tokens counts.
+type TokenStats struct {
+	Keys               int
+	Good, Bad, Checked uint64 // remembered as good, as bad, and checked
+	RefreshFailures    uint64
 }
 
 // ListenerStats is what a listener counts. Refused holds the connections closed at accept, by reason; the reasons must

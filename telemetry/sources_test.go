@@ -21,7 +21,7 @@ func someSources() Sources {
 			}}}
 		},
 		Limiters: func() []LimiterStats {
-			return []LimiterStats{{Name: "tenant", Stats: limiter.Stats{Keys: 5, Bytes: 400, Evictions: 2, Overflow: 1}}}
+			return []LimiterStats{{Name: "tenant", Factor: 1.5, Stats: limiter.Stats{Keys: 5, Bytes: 400, Evictions: 2, Overflow: 1}}}
 		},
 		Connections: func() []ListenerStats {
 			return []ListenerStats{{Name: "web", Open: 3, Accepted: 9, Refused: map[string]uint64{"connections": 2}}}
@@ -29,6 +29,10 @@ func someSources() Sources {
 		Certificates: func() []CertExpiry { return []CertExpiry{{Name: "a\xffb", NotAfter: time.Unix(1_700_000_000, 0)}} },
 		Config: func() ConfigInfo {
 			return ConfigInfo{Hash: "abc", ReloadOK: true, ReloadedAt: time.Unix(1_600_000_000, 0)}
+		},
+		LimiterMemory: func() (int64, int64) { return 400, 1 << 20 },
+		Tokens: func() (TokenStats, bool) {
+			return TokenStats{Keys: 2, Good: 7, Bad: 1, Checked: 3, RefreshFailures: 1}, true
 		},
 		AccessLogDropped: func() uint64 { return 4 },
 	}

@@ -27,6 +27,9 @@ type fault struct {
 // header fields or a query used as a whole; a regular expression or replacement that is not a literal; join and format.
 func (e *Env) Compile(src string, k Kind) (p *Program, err error) {
 	defer catch(&err)
+	if p := e.programs.get(programKey{src, k}); p != nil {
+		return p, nil
+	}
 	checked, err := e.check(src, k)
 	if err != nil {
 		return nil, err
@@ -51,6 +54,7 @@ func (e *Env) Compile(src string, k Kind) (p *Program, err error) {
 	if k == Bool {
 		p.implied, p.exact = e.implied(checked.NativeRep().Expr(), limited)
 	}
+	e.programs.put(programKey{src, k}, p)
 	return p, nil
 }
 

@@ -71,12 +71,18 @@ type Env struct {
 	dims   map[string]int       // index by name
 	names  []string             // everything declared, for hints
 	settle func() (*Env, error) // this one and the response, made when first asked for; nil in that one itself
+
+	given    []string // as NewEnv was called
+	programs programs
 }
 
 // NewEnv returns an environment with these dimensions, each a string variable. Their order gives the indices that
 // [Request.Dimension] is asked for and [Program.Uses] returns.
 func NewEnv(dimensions []string) (*Env, error) {
-	e := &Env{dims: make(map[string]int, len(dimensions)), names: []string{varMethod, varHost, varPath, varHeaders, varQuery}}
+	if e := known(dimensions); e != nil {
+		return e, nil
+	}
+	e := &Env{given: slices.Clone(dimensions), dims: make(map[string]int, len(dimensions)), names: []string{varMethod, varHost, varPath, varHeaders, varQuery}}
 	opts := []cel.EnvOption{
 		ext.Strings(),
 		cel.OptionalTypes(),
@@ -111,6 +117,7 @@ func NewEnv(dimensions []string) (*Env, error) {
 		return nil, fmt.Errorf("declare dimensions: %w", err)
 	}
 	e.settle = sync.OnceValues(e.withResponse)
+	e.remember()
 	return e, nil
 }
 

@@ -141,7 +141,7 @@ type JWT struct {
 	JWKSFile string   `yaml:"jwks_file" doc:"file of public keys, a JSON Web Key Set"`
 	JWKSURL  string   `yaml:"jwks_url" doc:"URL of public keys: https, or http on loopback"`
 	Refresh  Duration `yaml:"refresh" default:"5m" min:"10s" max:"24h" doc:"how often keys are read again: shorter trusts a withdrawn key for less long, longer asks less"`
-	Secret   Secret   `yaml:"secret" doc:"shared key of HS256, HS384 and HS512 tokens, at least 32 characters: ${VAR} or file:/path"`
+	Secret   Secret   `yaml:"secret" doc:"shared key of HS256 tokens, at least 32 characters: ${VAR} or file:/path"`
 	Issuer   string   `yaml:"issuer" doc:"iss that a token must have; empty: any"`
 	Audience string   `yaml:"audience" doc:"aud that a token must have; empty: any"`
 }

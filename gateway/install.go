@@ -48,19 +48,7 @@ func (g *Gateway) Install(s *Snapshot) {
 	g.restoreQuotas(plan, oldLimiters, now)
 
 	for _, pc := range plan.pools {
-		if oldPools[pc.identity] == nil {
-			pc.pool.start()
-			continue
-		}
-		pc.pool.dial.Store(pc.dial)
-		pc.gate.Reshape(gateConf(pc.conf))
-		err := pc.pool.setProbe(pc.conf)
-		if err == nil {
-			err = pc.balancer.Reconfigure(pc.balance, now)
-		}
-		if err != nil {
-			g.log.Error("BUG: a pool passed validation and cannot be changed", "pool", pc.name, "error", err)
-		}
+		g.installPool(pc, oldPools[pc.identity] == nil, now)
 	}
 	for id, v := range plan.limiters {
 		if err := v.limiter.SetSpec(g.adapted(id, v.spec), now); err != nil {
@@ -82,6 +70,23 @@ func (g *Gateway) Install(s *Snapshot) {
 	}
 	if oldTokens != nil && oldTokens != plan.verifier {
 		l.background.Go(oldTokens.retire)
+	}
+}
+
+// installPool starts a pool that is new, or gives one that lives its new numbers.
+func (g *Gateway) installPool(pc *poolConf, fresh bool, now mono.Time) {
+	if fresh {
+		pc.pool.start()
+		return
+	}
+	pc.pool.dial.Store(pc.dial)
+	pc.gate.Reshape(gateConf(pc.conf))
+	err := pc.pool.setProbe(pc.conf)
+	if err == nil {
+		err = pc.balancer.Reconfigure(pc.balance, now)
+	}
+	if err != nil {
+		g.log.Error("BUG: a pool passed validation and cannot be changed", "pool", pc.name, "error", err)
 	}
 }
 

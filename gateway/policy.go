@@ -81,9 +81,9 @@ func (x *Exchange) plan() {
 		x.match(x.route.index)
 	}
 	if x.snap.nested {
-		for i := 0; i < len(x.uses); i++ {
-			if p := x.uses[i].p.parent; p != nil && !x.applies(p) {
-				x.use(p, false)
+		for _, u := range x.uses { // those found so far
+			for p := u.p.parent; p != nil && !x.applies(p); p = p.parent {
+				x.use(p, false) // one without a value for a dimension is passed over
 			}
 		}
 	}
@@ -162,7 +162,7 @@ func (x *Exchange) use(p *policy, conditional bool) {
 
 // units is what x costs before it is served. A cost that cannot be evaluated is 1.
 func (p *policy) units(x *Exchange) int64 {
-	if x.checking {
+	if x.checking && !p.seats {
 		return x.tokens
 	}
 	if p.cost == nil {

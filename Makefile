@@ -13,7 +13,7 @@ BENCH = bin/bench
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test unit race fuzz blackbox bench bench-reload pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
-	load-test clean bench-tools
+	deploy-policies load-test clean bench-tools
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ start-rate-limiter: build ## three gateways and a demo upstream on this machine
 
 stop-rate-limiter: ## end them
 	@./scripts/local.sh stop
+
+deploy-policies: build ## the policies of examples/policies to those three gateways: what changed, and what each has now
+	@./scripts/local.sh deploy
 
 load-test: ## 5 s of load on the three gateways: who answered what (LOADFLAGS="-duration 20s -rate 500")
 	@cd tests/bench && $(GO) run . load -targets 127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003 $(LOADFLAGS)

@@ -95,12 +95,14 @@ func printCheck(out io.Writer, r *admin.CheckResult) error {
 	switch {
 	case !r.Allowed && r.RetryAfterMS > 0:
 		fmt.Fprintf(w, "refused\t%s: next in %d ms\n", r.Key, r.RetryAfterMS)
+	case !r.Allowed && r.RetryAfterMS < 0:
+		fmt.Fprintf(w, "refused\t%s: so much is never allowed at once\n", r.Key)
 	case !r.Allowed:
-		fmt.Fprintf(w, "refused\t%s: it will never be allowed\n", r.Key)
+		fmt.Fprintf(w, "refused\t%s\n", r.Key)
 	case len(r.Decisions) == 0:
 		fmt.Fprintf(w, "allowed\t%s: no policy applies\n", r.Key)
 	default:
-		fmt.Fprintf(w, "allowed\t%s: %d of %d left\n", r.Key, r.Remaining, r.Limit)
+		fmt.Fprintf(w, "allowed\t%s: %d left\n", r.Key, r.Remaining)
 	}
 	if r.WaitMS > 0 {
 		fmt.Fprintf(w, "wait\t%d ms first\n", r.WaitMS)
@@ -110,7 +112,7 @@ func printCheck(out io.Writer, r *admin.CheckResult) error {
 		if !d.Allowed {
 			verdict = "refuses"
 		}
-		fmt.Fprintf(w, "policy\t%s%s (%s): %s, %d of %d left\n", strings.Repeat("  ", d.Level), d.Policy, d.Mode, verdict, d.Remaining, d.Limit)
+		fmt.Fprintf(w, "policy\t%s%s (%s): %s, %d left, limit %d\n", strings.Repeat("  ", d.Level), d.Policy, d.Mode, verdict, d.Remaining, d.Limit)
 	}
 	return w.Flush()
 }

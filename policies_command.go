@@ -195,6 +195,7 @@ func policyText(view json.RawMessage) (json.RawMessage, error) {
 	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
 		return nil, errors.New("the gateway shows a policy that is no object")
 	}
+	b.WriteByte('{')
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
@@ -211,11 +212,10 @@ func policyText(view json.RawMessage) (json.RawMessage, error) {
 		if err != nil {
 			return nil, err
 		}
-		separator := ","
-		if b.Len() == 0 {
-			separator = "{"
+		if b.Len() > 1 {
+			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, "%s%s:%s", separator, name, value)
+		fmt.Fprintf(&b, "%s:%s", name, value)
 	}
 	b.WriteByte('}')
 	return b.Bytes(), nil

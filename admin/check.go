@@ -35,7 +35,7 @@ type CheckResult struct {
 	Limit        int64           `json:"limit"`
 	Remaining    int64           `json:"remaining"`
 	ResetAfterMS int64           `json:"reset_after_ms"`
-	RetryAfterMS int64           `json:"retry_after_ms"`    // 0: allowed, or it will never be
+	RetryAfterMS int64           `json:"retry_after_ms"`    // 0: allowed; -1: it never will be
 	WaitMS       int64           `json:"wait_ms,omitempty"` // allowed, after this long: a policy with action: queue
 	Reason       string          `json:"reason"`
 	Decisions    []CheckDecision `json:"decisions"`

@@ -57,7 +57,7 @@ type Controller interface {
 // What a Controller's errors wrap. A client is told the whole text.
 var (
 	ErrNotFound     = errors.New("not found")                                       // nothing has the name given: 404
-	ErrConflict     = errors.New("not possible as things are")                      // 409
+	ErrConflict     = errors.New("conflict")                                        // 409
 	ErrPrecondition = errors.New("it is not, or no longer, what If-Match asks for") // 412
 )
 

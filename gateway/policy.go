@@ -117,7 +117,8 @@ func (x *Exchange) match(ix *index) {
 		b := &ix.by[i]
 		if v, ok := x.Dimension(b.dim); ok {
 			for _, i := range b.at[v] {
-				x.use(x.snap.policies[i], true)
+				p := x.snap.policies[i]
+				x.use(p, !p.when.Exact()) // an exact one holds, as it was found by the value
 			}
 		}
 	}

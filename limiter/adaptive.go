@@ -32,7 +32,7 @@ const (
 	calmPressure  = 0.5             // up to here the limit may grow as demand wants it
 	evenPressure  = 0.7             // here the configured limit is right; beyond it shrinks
 	adaptTime     = 4 * time.Second // time constant of the limit
-	maxAdaptation = 0.2             // share of the way to its aim that the limit goes in one interval at most
+	maxAdaptation = 0.1             // share of the way to its aim that the limit goes in one interval at most; more: faster, unstable from 0.14
 	levelShare    = 0.5             // of Holt's linear smoothing: how much the last interval counts
 	trendShare    = 0.3             // as above, for the trend
 )
@@ -49,7 +49,7 @@ func (a Adaptation) Next(o Observation) Adaptation {
 	level := max(0, levelShare*asked+(1-levelShare)*(a.Level+a.Trend*seconds))
 	trend := trendShare*(level-a.Level)/seconds + (1-trendShare)*a.Trend
 	forecast := max(0, level+trend*seconds)
-	if o.Every <= 0 || math.IsNaN(o.Pressure+admitted) || math.IsInf(admitted, 0) || math.IsNaN(forecast) || math.IsInf(forecast, 0) {
+	if o.Every <= 0 || math.IsNaN(o.Pressure+admitted) || math.IsInf(admitted, 0) || math.IsNaN(forecast) || math.IsInf(level+math.Abs(trend), 0) {
 		return a
 	}
 	a.Level, a.Trend = level, trend

@@ -37,10 +37,20 @@ func key(i int) Key {
 
 var plenty = Rate{N: 999_983, Per: time.Second, Burst: 1_000_000}
 
+// specs are one of each algorithm that never refuse, but for concurrency.
+func specs() []Spec {
+	const n = 1 << 31
+	return []Spec{
+		{Rate: plenty}, {Algorithm: LeakyBucket, Rate: plenty, MaxWait: time.Second}, {Algorithm: Adaptive, Rate: plenty},
+		{Algorithm: FixedWindow, Rate: Rate{N: n, Per: time.Second}}, {Algorithm: Quota, Rate: Rate{N: n}, Calendar: Calendar{Period: "month"}},
+		{Algorithm: Concurrency, Rate: Rate{N: n}}, {Algorithm: SlidingWindow, Rate: Rate{N: n, Per: time.Second}, Parts: 60},
+	}
+}
+
 func BenchmarkTake(b *testing.B) {
-	f := func(name string, r Rate, keys int) {
+	f := func(name string, spec Spec, keys int, pass time.Duration) {
 		b.Run(name, func(b *testing.B) {
-			l := newLimiter(b, r, Options{})
+			l := newSpec(b, spec, Options{})
 			ks := make([]Key, keys)
 			for i := range ks {
 				ks[i] = key(i)
@@ -49,7 +59,7 @@ func BenchmarkTake(b *testing.B) {
 			b.ReportAllocs()
 			i, now := 0, mono.Time(0)
 			for b.Loop() {
-				now += 50
+				now = now.Add(pass)
 				l.Take(ks[i], 1, now)
 				if i += 7919; i >= keys {
 					i %= keys
@@ -57,17 +67,27 @@ func BenchmarkTake(b *testing.B) {
 			}
 		})
 	}
-	f("one key", plenty, 1)
-	f("one key, whole interval", Rate{N: 1000, Per: time.Second, Burst: 1000}, 1)
-	f("one key, refused", Rate{N: 1, Per: time.Hour, Burst: 1}, 1)
-	f("10k keys", plenty, 10_000)
-	f("1M keys", plenty, 1_000_000)
+	for _, s := range specs() {
+		f(s.Algorithm.String()+"/one key", s, 1, 50)
+		f(s.Algorithm.String()+"/10k keys", s, 10_000, 50)
+		f(s.Algorithm.String()+"/1M keys", s, 1_000_000, 50)
+		if s.Rate = (Rate{N: 1, Per: 360 * time.Hour, Burst: 1}); s.MaxWait > 0 {
+			s.MaxWait = 1
+		}
+		f(s.Algorithm.String()+"/refused", s, 1, 50)
+	}
+	f("token_bucket/whole interval", Spec{Rate: Rate{N: 1000, Per: time.Second, Burst: 1000}}, 1, 50)
+	long := Spec{Algorithm: SlidingWindow, Rate: Rate{N: 1 << 31, Per: time.Second}, Parts: 1000}
+	f("sliding_window/ring of 1001, a sub-window each", long, 1, time.Millisecond)
+	f("sliding_window/ring of 1001, 500 sub-windows each", long, 1, 500*time.Millisecond)
+	long.Rate.N = 100
+	f("sliding_window/ring of 1001, 5 of 6 refused", long, 1, 1667*time.Microsecond)
 }
 
 func BenchmarkTakeParallel(b *testing.B) {
-	f := func(name string, keys int) {
+	f := func(name string, spec Spec, keys int) {
 		b.Run(name, func(b *testing.B) {
-			l := newLimiter(b, plenty, Options{})
+			l := newSpec(b, spec, Options{})
 			var id atomic.Int64
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
@@ -81,8 +101,10 @@ func BenchmarkTakeParallel(b *testing.B) {
 			})
 		})
 	}
-	f("hot key", 1)
-	f("10k keys", 10_000)
+	for _, s := range specs() {
+		f(s.Algorithm.String()+"/hot key", s, 1)
+	}
+	f("token_bucket/10k keys", Spec{Rate: plenty}, 10_000)
 }
 
 func BenchmarkPeek(b *testing.B) {
@@ -140,16 +162,21 @@ func BenchmarkHash(b *testing.B) {
 	}
 }
 
-func BenchmarkSetRate(b *testing.B) {
-	l := newLimiter(b, plenty, Options{})
-	for i := range 100_000 {
-		l.Take(key(i), 1000, 0)
-	}
-	rates := [2]Rate{plenty, {N: 7, Per: time.Second, Burst: 2000}}
-	for i := 0; b.Loop(); i++ {
-		if err := l.SetSpec(Spec{Rate: rates[i&1]}, 0); err != nil {
-			b.Fatal(err)
-		}
+func BenchmarkSetSpec(b *testing.B) {
+	for _, s := range specs() {
+		b.Run(s.Algorithm.String()+"/1M keys", func(b *testing.B) {
+			l := newSpec(b, s, Options{})
+			for i := range 1_000_000 {
+				l.Take(key(i), 1, 0)
+			}
+			other := s
+			other.Rate = Rate{N: 7, Per: time.Minute, Burst: 2000}
+			for i := 0; b.Loop(); i++ {
+				if err := l.SetSpec([]Spec{other, s}[i&1], 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -36,16 +36,18 @@
 //
 // With MaxWait, a request that finds too little is let in ahead of time if TAT' − B·I − now ≤ MaxWait, and told to Wait that long.
 // Requests then go on in the order in which they came, each at the instant at which it would have been admitted, so that the bound
-// holds over the instants at which they go on. Retry is when a request would be let in, to wait or not.
+// holds over the instants at which they go on (by a clock: to the nanosecond, up to which Wait is rounded). Retry is when a request would be let in, to wait or not.
 //
 // The leaky bucket is the same meter, so with MaxWait 0 it gives the same answers. With MaxWait it makes the output smooth: a
 // request goes on when all that came before it has leaked out, at max(TAT, now), so two of them never go on within n·I of each
 // other, whatever the burst; B bounds what the bucket holds, and who finds it full, or would wait too long, is refused.
 //
 // Adaptive is a token bucket whose rate somebody sets again and again to [Rate.Scaled] by the Factor of an [Adaptation]. With
-// x = ln Factor, one step is x' = x + g·(aim(p) − x), g ≤ 0.2, and p, the pressure, grows with x: where p is in proportion to the
-// limit, dp/dx = p. The steepest part of aim is ln 4/0.3 per unit of p, so the loop's gain is k ≤ 4.7. A fixed point
-// is stable if |1 − g(1+k)| < 1, that is g < 0.35, and if p is seen one interval late, if g·k < 1, that is g < 0.21: both hold.
+// x = ln Factor, one step is x' = x + g·(aim(p) − x), g ≤ 0.1, and p, the pressure, grows with x: where p is in proportion to the
+// limit, dp/dx = p ≤ 1. The steepest part of aim is ln 4/0.3 per unit of p, so the loop's gain is k ≤ 4.62. A fixed point is stable
+// if |1 − g(1+k)| < 1, that is g < 0.35; if p is seen one interval late (z² − (1−g)z + gk), if g·k < 1, that is g < 0.21; if two
+// late (z³ − (1−g)z² + gk), if gk·(1−g+gk) < 1, that is g < 0.14. With 0.1 noise is damped too, at the price of 10 intervals
+// to go ⅔ of the way.
 //
 // # Sliding window
 //

@@ -217,7 +217,7 @@ func (m *model) take(n int64, now mono.Time, keep bool) Decision {
 func (m *model) refund(n int64, now mono.Time) {
 	at, tokens := m.drip(now)
 	burst := big.NewRat(m.rate.Burst, 1)
-	if m.at == past || tokens.Cmp(burst) == 0 {
+	if m.at == past || n == 0 || tokens.Cmp(burst) == 0 {
 		return
 	}
 	tokens = new(big.Rat).Add(tokens, big.NewRat(n, 1))

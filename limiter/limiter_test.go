@@ -220,6 +220,26 @@ func TestDecisionsDoNotAllocate(t *testing.T) {
 	f("take", func() { l.Take(key(1), 1, 0) })
 	f("take, refused", func() { l.Take(key(1), 1<<40, 0) })
 	f("peek", func() { l.Peek(key(1), 1, 0) })
+	for i, s := range specs() {
+		own, now := newSpec(t, s, Options{}), mono.Time(0)
+		own.Take(key(i), 1, 0)
+		for range 3000 { // the ring is there
+			now += 1_000_000
+			own.Take(key(i), 1, now)
+		}
+		f(s.Algorithm.String(), func() {
+			now += 1_000_000
+			c.Reset()
+			c.Add(own, key(i), 2)
+			c.Take(now)
+			c.Correct(0, 3, now)
+			c.Correct(0, 1, now)
+			c.Refund(now)
+			own.Take(key(i), 1, now)
+			own.Peek(key(i), 1, now)
+			own.Take(key(i), 1<<40, now)
+		})
+	}
 	f("stats", func() { l.Stats() })
 	f("charge", func() {
 		c.Reset()

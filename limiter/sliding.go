@@ -87,14 +87,29 @@ func older(b *bucket) (count, age int64) {
 	return int64(uint32(b.y)), int64(b.y >> 32)
 }
 
-// cell is the counter of sub-window k in a ring.
-func (s *sliding) cell(m *rings, r int, k int64) *uint32 {
-	cells := m.get(r)
-	i := k % int64(len(cells))
-	if i < 0 {
-		i += int64(len(cells))
+// place is where the counter of sub-window k is in a ring.
+func (s *sliding) place(k int64) int64 {
+	if k %= s.parts + 1; k < 0 {
+		k += s.parts + 1
 	}
-	return &cells[i]
+	return k
+}
+
+// cell is the counter of sub-window k in a ring.
+func (s *sliding) cell(m *rings, r int, k int64) *uint32 { return &m.get(r)[s.place(k)] }
+
+// first is the first sub-window from k on, and before end, up to which need units are in a ring, and how many are.
+func (s *sliding) first(m *rings, r int, k, end, need int64) (at, sum int64) {
+	cells, i := m.get(r), s.place(k)
+	for ; k < end; k++ {
+		if sum += int64(cells[i]); sum >= need {
+			break
+		}
+		if i++; i == int64(len(cells)) {
+			i = 0
+		}
+	}
+	return k, sum
 }
 
 // at returns the sub-window that counts for now, and what counts in it.
@@ -107,10 +122,8 @@ func (s *sliding) at(m *rings, b *bucket, now mono.Time) (k, used int64) {
 	}
 	used = total(b)
 	if r := ring(b); r != 0 {
-		for j := newest - s.parts; j < gone; j++ {
-			used -= int64(*s.cell(m, r, j))
-		}
-		return k, used
+		_, over := s.first(m, r, newest-s.parts, gone, math.MaxInt64)
+		return k, used - over
 	}
 	if count, age := older(b); newest-age < gone {
 		used -= count
@@ -122,7 +135,7 @@ func (s *sliding) decide(m *rings, b *bucket, n int64, now mono.Time) Decision {
 	k, used := s.at(m, b, now)
 	d := Decision{OK: n <= s.limit-used || n == 0, Left: max(0, s.limit-used)}
 	if used > 0 && (!d.OK || n == 0) {
-		d.Reset = s.back(s.latest(m, b)).Sub(now)
+		d.Reset = s.back(int64(b.last)).Sub(now)
 	}
 	switch {
 	case d.OK && n > 0:
@@ -155,12 +168,8 @@ func (s *sliding) latest(m *rings, b *bucket) int64 {
 func (s *sliding) room(m *rings, b *bucket, k, need int64) mono.Time {
 	newest := int64(b.last)
 	if r := ring(b); r != 0 {
-		for j := k - s.parts; j < newest; j++ {
-			if need -= int64(*s.cell(m, r, j)); need <= 0 {
-				return s.back(j)
-			}
-		}
-		return s.back(newest)
+		j, _ := s.first(m, r, k-s.parts, newest, need)
+		return s.back(j)
 	}
 	if count, age := older(b); newest-age >= k-s.parts && need <= count {
 		return s.back(newest - age)

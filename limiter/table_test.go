@@ -26,27 +26,44 @@ func heap() int64 {
 }
 
 func TestBytesPerKey(t *testing.T) {
-	f := func(keys int) {
+	f := func(name string, spec Spec, keys int, most float64, instants ...mono.Time) {
 		t.Helper()
 		before := heap()
-		l := newLimiter(t, plenty, Options{})
-		for i := range keys {
-			l.Take(key(i), 1, 0)
+		l := newSpec(t, spec, Options{MaxBytes: 1 << 30})
+		for _, now := range instants {
+			for i := range keys {
+				l.Take(key(i), 1, now)
+			}
 		}
 		used, st := heap()-before, l.Stats()
 		runtime.KeepAlive(l)
-		t.Logf("%d keys: %.1f bytes each (Stats: %.1f)", keys, float64(used)/float64(keys), float64(st.Bytes)/float64(keys))
-		if st.Keys != int64(keys) || used > 64*int64(keys) {
-			t.Errorf("%d keys in %d bytes, %+v", keys, used, st)
+		t.Logf("%s, %d keys: %.1f bytes each (Stats: %.1f)", name, keys, float64(used)/float64(keys), float64(st.Bytes)/float64(keys))
+		if st.Keys != int64(keys) || float64(used) > most*float64(keys) {
+			t.Errorf("%s: %d keys in %d bytes, %+v", name, keys, used, st)
 		}
 		if d := used - st.Bytes; d > used/50 || d < -used/50 {
-			t.Errorf("Stats says %d bytes, the heap %d", st.Bytes, used)
+			t.Errorf("%s: Stats says %d bytes, the heap %d", name, st.Bytes, used)
 		}
 	}
-	f(200_000)
-	f(400_000)
-	f(800_000)
-	f(1_000_000)
+	million := 1_000_000
+	if testing.Short() || raceEnabled {
+		million = 300_000
+	}
+	token, sliding := Spec{Rate: plenty}, Spec{Algorithm: SlidingWindow, Rate: Rate{N: 100, Per: 600}, Parts: 60}
+	f("token bucket", token, 200_000, 64, 0)
+	f("token bucket", token, 400_000, 64, 0)
+	f("token bucket", token, 800_000, 64, 0)
+	f("token bucket", token, million, 64, 0)
+	f("leaky bucket", Spec{Algorithm: LeakyBucket, Rate: plenty, MaxWait: time.Second}, million, 64, 0)
+	f("adaptive", Spec{Algorithm: Adaptive, Rate: plenty}, million, 64, 0)
+	f("fixed window", Spec{Algorithm: FixedWindow, Rate: Rate{N: 100, Per: time.Hour}}, million, 64, 0)
+	f("quota", Spec{Algorithm: Quota, Rate: Rate{N: 100}, Calendar: Calendar{Period: "month"}}, million, 64, 0)
+	f("concurrency", Spec{Algorithm: Concurrency, Rate: Rate{N: 100}}, million, 64, 0)
+	f("sliding window, one sub-window", sliding, million, 64, 0)
+	f("sliding window, two sub-windows", sliding, million, 64, 0, 10)
+	f("sliding window with rings of 61", sliding, 50_000, 64+256+56, 0, 10, 20)
+	sliding.Parts = 600
+	f("sliding window with rings of 601", sliding, 10_000, 64+2688+56, 0, 10, 20)
 }
 
 // A flood of fresh keys: memory stays in its bound, and keys that are limited stay limited.
@@ -55,50 +72,64 @@ func TestFlood(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		flood = 2_000_000
 	}
-	const limited, burst, maxBytes = 1000, 3, 8 << 20
-	r := Rate{1, time.Hour, burst}
-	before := heap()
-	l := newLimiter(t, r, Options{MaxBytes: maxBytes})
-	for i := range limited {
-		l.Take(key(-1-i), burst, 0)
-	}
-	admitted := 0
-	for i := range flood {
-		now := mono.Time(i) * mono.Time(time.Second) / mono.Time(flood)
-		if l.Take(key(i), 1, now).OK {
-			admitted++
+	const limited, burst, maxBytes, period = 1000, 3, 8 << 20, time.Hour
+	f := func(spec Spec) {
+		t.Helper()
+		before := heap()
+		l := newSpec(t, spec, Options{MaxBytes: maxBytes})
+		for i := range limited {
+			l.Take(key(-1-i), burst, 0)
 		}
-		if i%1000 == 0 && l.Take(key(-1-i/1000%limited), 1, now).OK {
-			t.Fatalf("a limited key was let in after %d fresh ones", i)
+		admitted := 0
+		for i := range flood {
+			now := mono.Time(i) * mono.Time(time.Second) / mono.Time(flood)
+			if l.Take(key(i), 1, now).OK {
+				admitted++
+			}
+			if i%1000 == 0 && l.Take(key(-1-i/1000%limited), 1, now).OK {
+				t.Fatalf("%v: a limited key was let in after %d fresh ones", spec.Algorithm, i)
+			}
+		}
+		st := l.Stats()
+		if used := heap() - before; st.Bytes > maxBytes || used > maxBytes+maxBytes/50 {
+			t.Errorf("%v: %d bytes on the heap, %+v", spec.Algorithm, used, st)
+		}
+		if most := st.Keys + int64(len(l.shards))*burst; int64(admitted) > most {
+			t.Errorf("%v: %d of the flood were let in: more than %d", spec.Algorithm, admitted, most)
+		}
+		if st.Evictions != 0 || st.Overflow == 0 || st.Bytes < maxBytes*8/10 {
+			t.Errorf("%v: %+v", spec.Algorithm, st)
+		}
+		if spec.Algorithm == Concurrency {
+			return
+		}
+		later := mono.Time(2 * burst * period) // everything is full again, and gives way to new keys
+		for i := range 1000 {
+			if d := l.Take(key(flood+i), burst, later); !d.OK {
+				t.Fatalf("%v: newcomer %d long after the flood: %+v", spec.Algorithm, i, d)
+			}
+		}
+		if after := l.Stats(); after.Evictions != 1000 || after.Overflow != st.Overflow || after.Bytes != st.Bytes {
+			t.Errorf("%v: %+v, after %+v", spec.Algorithm, after, st)
 		}
 	}
-	st := l.Stats()
-	if used := heap() - before; st.Bytes > maxBytes || used > maxBytes+maxBytes/50 {
-		t.Errorf("%d bytes on the heap, %+v", used, st)
-	}
-	if most := st.Keys + int64(len(l.shards))*burst; int64(admitted) > most {
-		t.Errorf("%d of the flood were let in: more than %d", admitted, most)
-	}
-	if st.Evictions != 0 || st.Overflow == 0 || st.Bytes < maxBytes*8/10 {
-		t.Errorf("%+v", st)
-	}
-	later := mono.Time(2 * burst * time.Hour) // everything is full again, and gives way to new keys
-	for i := range 1000 {
-		if d := l.Take(key(flood+i), burst, later); !d.OK {
-			t.Fatalf("newcomer %d long after the flood: %+v", i, d)
-		}
-	}
-	if after := l.Stats(); after.Evictions != 1000 || after.Overflow != st.Overflow || after.Bytes != st.Bytes {
-		t.Errorf("%+v, after %+v", after, st)
-	}
+	f(Spec{Rate: Rate{1, period, burst}})
+	f(Spec{Algorithm: FixedWindow, Rate: Rate{N: burst, Per: period}})
+	f(Spec{Algorithm: SlidingWindow, Rate: Rate{N: burst, Per: period}, Parts: 60})
+	f(Spec{Algorithm: Concurrency, Rate: Rate{N: burst}})
 }
 
 // tiny returns a limiter of one shard that has room for 16 keys.
 func tiny(t fataler, r Rate) *Limiter {
 	l := newLimiter(t, r, Options{MaxBytes: MinMaxBytes})
-	l.shards, l.shift = l.shards[:1], 64
-	l.shards[0].limit = tableBytes(1)
+	shrink(l, tableBytes(1))
 	return l
+}
+
+// shrink leaves l one shard of so many bytes.
+func shrink(l *Limiter, bytes int64) {
+	l.shards, l.shift = l.shards[:1], 64
+	l.shards[0].limit = bytes
 }
 
 func TestKeysWithoutRoomShare(t *testing.T) {

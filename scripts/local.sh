@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Three gateways and a demo upstream on this machine: scripts/local.sh start | stop. State and logs are in .weir/.
+# Three gateways and a demo upstream on this machine: scripts/local.sh start | deploy | stop. State and logs are in .weir/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 weir=bin/weir
@@ -54,6 +54,7 @@ Three gateways, each 50 requests/s per user with bursts of 100, in front of a de
 
 Try:   curl -i -H 'x-user-id: ann' http://127.0.0.1:8001/hello
        curl -s http://127.0.0.1:8081/metrics | grep weir_limiter
+       make deploy-policies
        make load-test
 Stop:  make stop-rate-limiter
 TEXT
@@ -79,11 +80,28 @@ stop() {
   echo "stopped $stopped processes"
 }
 
+# deploy makes the policies of examples/policies those of all three gateways, besides what they have.
+deploy() {
+  local admins=() failed=0
+  for line in "${gateways[@]}"; do
+    read -r name port admin <<<"$line"
+    admins+=(--admin "http://127.0.0.1:$admin")
+  done
+  "$weir" policies apply -f examples/policies "${admins[@]}" || failed=$?
+  echo
+  "$weir" policies ls "${admins[@]}" || failed=$?
+  if [ "$failed" != 0 ]; then
+    echo "not all is deployed; make start-rate-limiter starts the gateways" >&2
+    exit 1
+  fi
+}
+
 case ${1:-} in
 start) start ;;
+deploy) deploy ;;
 stop) stop ;;
 *)
-  echo "usage: scripts/local.sh start|stop" >&2
+  echo "usage: scripts/local.sh start|deploy|stop" >&2
   exit 2
   ;;
 esac

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"weir/tests/bench/stats"
 )
 
 // figures are the measured values of one gateway in one scenario, one element a round.
@@ -124,9 +126,9 @@ func upTo(n int) []int {
 
 // slowest is the lowest median rate of a table.
 func slowest(t *table) float64 {
-	low := spreadOf(t.rows[0].rps).Median
+	low := stats.Of(t.rows[0].rps).Median
 	for _, f := range t.rows[1:] {
-		low = min(low, spreadOf(f.rps).Median)
+		low = min(low, stats.Of(f.rps).Median)
 	}
 	return low
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"weir/tests/bench/stats"
 )
 
 const direct = "direct to the upstream"
@@ -61,5 +63,5 @@ func steady(ctx context.Context, opt *options, address string, rate float64) (wr
 		return wrkResult{}, fmt.Errorf("%d of %d answers were 200, %d requests failed %s", ok, len(out.Samples), out.Failed, out.Why)
 	}
 	l := out.latencies(warm, opt.duration)
-	return wrkResult{Requests: int64(len(out.Samples)), Elapsed: opt.duration, P50: quantile(l, 0.50), P99: quantile(l, 0.99)}, nil
+	return wrkResult{Requests: int64(len(out.Samples)), Elapsed: opt.duration, P50: stats.Quantile(l, 0.50), P99: stats.Quantile(l, 0.99)}, nil
 }

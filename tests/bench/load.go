@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"weir/tests/bench/stats"
 )
 
 // runLoad loads all targets at once, each at the same rate, and prints a table of what they answered.
@@ -44,7 +46,7 @@ func loadTable(targets []string, results []*paceResult) string {
 		ok, limited := r.count(200, 299), r.count(429, 429)
 		l := r.latencies(0, time.Hour)
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %v | %v |\n", name, ok, limited, len(r.Samples)-ok-limited, r.Failed,
-			quantile(l, 0.50).Round(time.Microsecond), quantile(l, 0.99).Round(time.Microsecond))
+			stats.Quantile(l, 0.50).Round(time.Microsecond), stats.Quantile(l, 0.99).Round(time.Microsecond))
 	}
 	for i, r := range results {
 		row(targets[i], r)

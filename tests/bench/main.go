@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"weir/tests/bench/machine"
 )
 
 // options are the flags of all subcommands.
@@ -62,7 +64,7 @@ func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return errUsage
 	}
-	opt := &options{loadBefore: loadAverage(), legs: list{"weir", "nginx", "haproxy", "barefasthttp"}, scenarios: list{"pass", "refuse", "latency", "policies"}}
+	opt := &options{loadBefore: machine.LoadAverage(), legs: list{"weir", "nginx", "haproxy", "barefasthttp"}, scenarios: list{"pass", "refuse", "latency", "policies"}}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.StringVar(&opt.weir, "weir", "bin/weir", "the weir binary")
 	flags.StringVar(&opt.bare, "bare", "bin/barefasthttp", "the bare fasthttp proxy")

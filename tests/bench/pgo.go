@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"weir/tests/bench/stats"
 )
 
 // runPGO loads weir as the scenario pass does, for rounds × duration, and writes the CPU profile that it leaves at exit.
@@ -45,6 +47,6 @@ func runPGO(ctx context.Context, opt *options) error {
 	if len(data) == 0 {
 		return errors.New("pgo: the profile is empty")
 	}
-	fmt.Printf("%d requests, %.2f µs of CPU each; profile of %d bytes in %s\n", f.requests, spreadOf(f.cpu).Median, len(data), opt.out)
+	fmt.Printf("%d requests, %.2f µs of CPU each; profile of %d bytes in %s\n", f.requests, stats.Of(f.cpu).Median, len(data), opt.out)
 	return os.WriteFile(opt.out, data, 0o644)
 }

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"weir/tests/bench/machine"
+	"weir/tests/bench/stats"
 )
 
 const (
@@ -114,8 +117,8 @@ func (l reloadLoad) run(ctx context.Context) ([]reloadFigures, error) {
 		return nil, fmt.Errorf("%d of %d answers were 200, %d requests failed %s", ok, len(load.out.Samples), load.out.Failed, load.out.Why)
 	}
 	for i := range rounds {
-		rounds[i].before = quantile(load.out.latencies(calls[i]-2*time.Second, calls[i]-100*time.Millisecond), 0.99)
-		rounds[i].after = quantile(load.out.latencies(calls[i], calls[i]+rounds[i].took+time.Second), 0.99)
+		rounds[i].before = stats.Quantile(load.out.latencies(calls[i]-2*time.Second, calls[i]-100*time.Millisecond), 0.99)
+		rounds[i].after = stats.Quantile(load.out.latencies(calls[i], calls[i]+rounds[i].took+time.Second), 0.99)
 	}
 	return rounds, nil
 }
@@ -190,9 +193,9 @@ func largeConfig(listen, admin, upstream, version int) string {
 
 func renderReload(opt *options, rate float64, startUp time.Duration, rounds []reloadFigures) string {
 	var b strings.Builder
-	m := thisMachine()
-	fmt.Fprintf(&b, "# Reload under load\n\n%s, commit %s. %s, %s, %s. weir: %s. Load average before the run: %s.\n\n", time.Now().UTC().Format(time.DateOnly), commit(opt.repo),
-		m.CPU, m.Kernel, m.OS, buildOf(opt.weir), opt.loadBefore)
+	m := machine.This()
+	fmt.Fprintf(&b, "# Reload under load\n\n%s, commit %s. %s, %s, %s. weir: %s. Load average before the run: %s.\n\n", time.Now().UTC().Format(time.DateOnly), machine.Commit(opt.repo),
+		m.CPU, m.Kernel, m.OS, machine.Build(opt.weir), opt.loadBefore)
 	fmt.Fprintf(&b, "%d routes and %d policies; %.0f requests/s on %d connections while the file is replaced and `POST /api/v1/config/reload` "+
 		"called. Each version changes every tenth route and every policy. No request failed and each version answered as soon as the call returned (else there would be no report). Start to the "+
 		"first accepted connection with this file: %v. Nothing is pinned: gateway, load and upstream share the machine.\n\n", reloadRoutes,

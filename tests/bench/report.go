@@ -5,15 +5,18 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"weir/tests/bench/machine"
+	"weir/tests/bench/stats"
 )
 
 // render is the report as Markdown.
 func render(opt *options, tables []*table) string {
 	var b strings.Builder
-	m := thisMachine()
+	m := machine.This()
 	fmt.Fprintf(&b, "# %s\n\n", opt.title)
 	fmt.Fprintf(&b, "%s, commit %s. %s, %s, %s. Load average before the run: %s (a quiet machine is below 0.5; on a busy one the "+
-		"figures scatter).\n\n", time.Now().UTC().Format(time.DateOnly), commit(opt.repo), m.CPU, m.Kernel, m.OS, opt.loadBefore)
+		"figures scatter).\n\n", time.Now().UTC().Format(time.DateOnly), machine.Commit(opt.repo), m.CPU, m.Kernel, m.OS, opt.loadBefore)
 	for _, t := range tables {
 		fmt.Fprintf(&b, "## %s\n\n%s\n\n%s\n", t.name, t.about, t.markdown())
 	}
@@ -33,7 +36,7 @@ func render(opt *options, tables []*table) string {
 	for _, l := range opt.legs {
 		fmt.Fprintf(&b, "- %s\n", versionOfLeg(opt, l))
 	}
-	fmt.Fprintf(&b, "- load: %s\n", strings.TrimSpace(strings.SplitAfter(versionOf("wrk", "-v"), "]")[0]))
+	fmt.Fprintf(&b, "- load: %s\n", strings.TrimSpace(strings.SplitAfter(machine.Version("wrk", "-v"), "]")[0]))
 	b.WriteString("\nRepeat with `make deps bench` (Linux, two cores or more, root for `deps` only).\n")
 	return b.String()
 }
@@ -42,15 +45,15 @@ func versionOfLeg(opt *options, name string) string {
 	kind, binary, other := strings.Cut(name, "=")
 	switch {
 	case other:
-		return name + ": " + buildOf(binary, "github.com/valyala/fasthttp")
+		return name + ": " + machine.Build(binary, "github.com/valyala/fasthttp")
 	case kind == "nginx":
-		return versionOf("nginx", "-v")
+		return machine.Version("nginx", "-v")
 	case kind == "haproxy":
-		return versionOf("haproxy", "-v")
+		return machine.Version("haproxy", "-v")
 	case kind == "barefasthttp":
-		return "barefasthttp: " + buildOf(opt.bare, "github.com/valyala/fasthttp")
+		return "barefasthttp: " + machine.Build(opt.bare, "github.com/valyala/fasthttp")
 	}
-	return "weir: " + buildOf(opt.weir)
+	return "weir: " + machine.Build(opt.weir)
 }
 
 // markdown is t as a table, one row a gateway. Latencies are compared by difference when the peer is the upstream itself.
@@ -63,14 +66,14 @@ func (t *table) markdown() string {
 	fmt.Fprintf(&b, "| gateway | CPU µs/request | %s | in the kernel | requests/s | p50 | p99 | MiB |\n|---|---|---|---:|---:|---:|---:|---:|\n", ratio)
 	peer := t.row(t.peer)
 	for _, f := range t.rows {
-		cpu := spreadOf(f.cpu)
+		cpu := stats.Of(f.cpu)
 		resident := "–"
 		if f.resident > 0 {
 			resident = fmt.Sprintf("%.0f", f.resident)
 		}
 		fmt.Fprintf(&b, "| %s | **%.2f** (%.2f–%.2f) | %s | %.0f %% | %.0f | %s | %s | %s |\n", f.leg, cpu.Median, cpu.Min, cpu.Max,
-			t.compare(f, peer), 100*spreadOf(f.system).Median, spreadOf(f.rps).Median, inMicros(spreadOf(f.p50).Median),
-			inMicros(spreadOf(f.p99).Median), resident)
+			t.compare(f, peer), 100*stats.Of(f.system).Median, stats.Of(f.rps).Median, inMicros(stats.Of(f.p50).Median),
+			inMicros(stats.Of(f.p99).Median), resident)
 	}
 	return b.String()
 }
@@ -89,9 +92,9 @@ func (t *table) compare(f, peer *figures) string {
 		return "–"
 	}
 	if t.peer == direct {
-		return inMicros(spreadOf(pairwise(f.p50, peer.p50, minus)).Median) + " / " + inMicros(spreadOf(pairwise(f.p99, peer.p99, minus)).Median)
+		return inMicros(stats.Of(pairwise(f.p50, peer.p50, minus)).Median) + " / " + inMicros(stats.Of(pairwise(f.p99, peer.p99, minus)).Median)
 	}
-	r := spreadOf(pairwise(f.cpu, peer.cpu, over))
+	r := stats.Of(pairwise(f.cpu, peer.cpu, over))
 	return fmt.Sprintf("**%.2f** (%.2f–%.2f)", r.Median, r.Min, r.Max)
 }
 

@@ -150,7 +150,7 @@ func BenchmarkPlan(b *testing.B) {
 				fmt.Fprintf(&y, "  - {name: o%d, dimensions: [tenant], limit: 1, window: 1h, when: %q}\n", i, fmt.Sprintf(when, i))
 			}
 			for i := range 3 {
-				fmt.Fprintf(&y, "  - {name: p%d, dimensions: [tenant], limit: 1000000, when: \"tenant == 'acme'\"}\n", i)
+				fmt.Fprintf(&y, "  - {name: p%d, dimensions: [tenant], limit: 100000000, when: \"tenant == 'acme'\"}\n", i)
 			}
 			g := newGateway(b, poolYAML("", "127.0.0.1:1")+y.String())
 			c := request("GET", "/api/42")

@@ -16,6 +16,7 @@ type role uint8
 const (
 	nobody role = iota // /livez and /readyz
 	viewer
+	checker // may spend by POST /api/v1/check too
 	administrator
 )
 
@@ -31,8 +32,11 @@ func credentials(tokens []config.Token) []credential {
 	var all []credential
 	for _, t := range tokens {
 		c := credential{name: t.Name, hash: sha256.Sum256([]byte(t.Token)), role: viewer}
-		if t.Role == "admin" {
+		switch t.Role {
+		case "admin":
 			c.role = administrator
+		case "checker":
+			c.role = checker
 		}
 		if t.Token == "" {
 			c.role = nobody

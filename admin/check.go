@@ -62,10 +62,10 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request) {
 		answerProblem(w, *p)
 		return
 	}
-	if who(r).role < administrator {
+	if who(r).role < checker {
 		for i := range checks {
 			if checks[i].spends() {
-				s.forbid(w, r, `may only look, with "tokens": 0; to spend`)
+				s.forbid(w, r, `may only look, with "tokens": 0; to spend`, "checker or admin")
 				return
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"weir/config"
 )
 
 // Check refuses keys that begin with "no", to be tried again after as many ms as follow, and leaves Key and Decisions empty.
@@ -163,7 +165,7 @@ func TestChecksThatAreRefused(t *testing.T) {
 func TestAViewerMayOnlyPeek(t *testing.T) {
 	g := closed()
 	w := ask(g.Handler(), "POST /api/v1/check", `{"checks":[{"key":"a","tokens":0},{"key":"b"}]}`, asJSON, bearerOf(viewerToken))
-	refused(t, "viewer", w, 403, `The token "eve" may only look, with "tokens": 0; to spend needs role: admin.`)
+	refused(t, "viewer", w, 403, `The token "eve" may only look, with "tokens": 0; to spend needs role: checker or admin.`)
 	if !strings.Contains(g.log.String(), `msg="admin change refused" who=eve`) {
 		t.Errorf("log: %s", &g.log)
 	}
@@ -171,6 +173,21 @@ func TestAViewerMayOnlyPeek(t *testing.T) {
 	ask(g.Handler(), "POST /api/v1/check", `{"key":"b"}`, asJSON, bearerOf(adminToken))
 	if g.log.Len() > 0 {
 		t.Errorf("a check is logged: %s", &g.log)
+	}
+}
+
+func TestACheckerMaySpendAndNoMore(t *testing.T) {
+	g := closed()
+	const token = "a-checkers-own-token"
+	g.Reconfigure(Options{Tokens: []config.Token{{Name: "svc", Token: token, Role: "checker"}}})
+	if w := ask(g.Handler(), "POST /api/v1/check", `{"key":"b"}`, asJSON, bearerOf(token)); w.Code != 200 && w.Code != 429 {
+		t.Errorf("a check: %d %s", w.Code, w.Body)
+	}
+	if w := ask(g.Handler(), "GET /api/v1/policies", "", bearerOf(token)); w.Code != 200 {
+		t.Errorf("reading: %d", w.Code)
+	}
+	for _, call := range []string{"POST /api/v1/config/reload", "DELETE /api/v1/policies/p", "DELETE /api/v1/keys/k", "POST /api/v1/policies"} {
+		refused(t, call, ask(g.Handler(), call, "", bearerOf(token)), 403, `The token "svc" may only read; this needs role: admin.`)
 	}
 }
 

@@ -23,8 +23,8 @@
 //
 // # Checks
 //
-// POST /api/v1/check is how an API server that no gateway stands before asks to spend. One that spends needs an admin: a
-// viewer's token is for dashboards and for people, and who holds it must not be able to use up somebody's limit. A check of no
+// POST /api/v1/check is how an API server that no gateway stands before asks to spend. One that spends needs the role checker, or
+// admin: a viewer's token is for dashboards and for people, and who holds it must not be able to use up somebody's limit. A check of no
 // tokens changes nothing, so that a viewer may send it. The role is thus known only after the body: gate 5 comes after 6, and
 // a list is refused as a whole, before anything is spent. Checks are no changes to be logged, there are too many; the metrics of
 // the policies count them.

@@ -79,7 +79,7 @@ func (s *Server) dispatch(all calls) http.Handler {
 			return
 		}
 		if who(r).role < c.need {
-			s.forbid(w, r, "may only read; this")
+			s.forbid(w, r, "may only read; this", "admin")
 			return
 		}
 		c.do(w, r)
@@ -87,10 +87,10 @@ func (s *Server) dispatch(all calls) http.Handler {
 }
 
 // forbid answers a request whose sender has not the role for it, and logs that.
-func (s *Server) forbid(w http.ResponseWriter, r *http.Request, why string) {
+func (s *Server) forbid(w http.ResponseWriter, r *http.Request, why, roles string) {
 	p := who(r)
 	s.settings.Load().log.Warn("admin change refused", "who", p.name, "from", r.RemoteAddr, "method", r.Method, "path", r.URL.Path)
-	answerProblem(w, problem{Status: http.StatusForbidden, Detail: "The token " + quote(p.name) + " " + why + " needs role: admin."})
+	answerProblem(w, problem{Status: http.StatusForbidden, Detail: "The token " + quote(p.name) + " " + why + " needs role: " + roles + "."})
 }
 
 // index lists what there is.

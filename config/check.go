@@ -74,7 +74,7 @@ func (k *checker) line(path string) int {
 	return placeOf(n).line
 }
 
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+var nameForm = regexp.MustCompile(`^([A-Za-z0-9_.-]{3,128}|[A-Za-z0-9_-][A-Za-z0-9_.-]?|\.[A-Za-z0-9_-])$`) // but not . and .., which URLs swallow
 
 // checkNames checks the names of a list: their form, and that no two are the same.
 func (k *checker) checkNames(list string, n int, name func(int) string) {

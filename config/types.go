@@ -68,7 +68,7 @@ type Admin struct {
 type Token struct {
 	Name  string `yaml:"name" required:"true" doc:"unique: who, for the audit log"`
 	Token Secret `yaml:"token" required:"true" doc:"at least 16 characters: ${VAR} or file:/path"`
-	Role  string `yaml:"role" default:"viewer" enum:"admin,viewer" doc:"viewer may only read"`
+	Role  string `yaml:"role" default:"viewer" enum:"admin,checker,viewer" doc:"viewer may only read; checker may spend by POST /api/v1/check too; admin may change things"`
 }
 
 // Listener is an address that takes requests.

@@ -55,8 +55,11 @@ func (a Adaptation) Next(o Observation) Adaptation {
 	a.Level, a.Trend = level, trend
 
 	wanted := 1.0 // what demand would need, at most MaxFactor
-	if admitted > 0 && asked > admitted {
-		wanted = min(max(1, a.Factor*forecast/admitted), MaxFactor)
+	if asked > admitted {
+		wanted = MaxFactor
+		if admitted > 0 {
+			wanted = min(max(1, a.Factor*forecast/admitted), MaxFactor)
+		}
 	}
 	aim := 0.0 // ln of the factor
 	switch p := min(max(o.Pressure, 0), 1); {

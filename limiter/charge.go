@@ -15,7 +15,7 @@ import (
 // refused by a limit of its own then never touches what it shares with others.
 type Charge struct {
 	state     chargeState
-	taken     mono.Time
+	refusedBy int // the step, if refused
 	steps     []step
 	decisions []Decision
 }
@@ -62,7 +62,6 @@ func (c *Charge) Take(now mono.Time) (refusedBy int) {
 	if c.state != planned {
 		panic("BUG: limiter: second Take of a charge")
 	}
-	c.taken = now
 	c.decisions = c.decisions[:0]
 	for i := range c.steps {
 		p := &c.steps[i]
@@ -72,7 +71,7 @@ func (c *Charge) Take(now mono.Time) (refusedBy int) {
 		if !d.OK && !p.soft {
 			s.count(false)
 			c.back(i, now)
-			c.state = refused
+			c.state, c.refusedBy = refused, i
 			return i
 		}
 		p.spent, p.spending, p.seats = d.OK && p.n > 0, sp, s.seats
@@ -98,12 +97,11 @@ func (c *Charge) back(i int, now mono.Time) {
 			c.decisions = append(c.decisions, Decision{})
 		}
 		if p := &c.steps[j]; j != i {
-			d := p.limiter.Peek(p.key, p.n, now)
-			if s, _ := p.limiter.shard(p.key); s.seats && d.OK && j > i {
+			s, h := p.limiter.shard(p.key)
+			d := s.stands(p.key, h, p.n, now)
+			if s.seats && d.OK && j > i {
 				p.limiter.waiters.wake(p.key) // who was woken for seats and does not come to take them passes that on
 			}
-			rest := p.limiter.Peek(p.key, 0, now)
-			d.Left, d.Reset = rest.Left, rest.Reset
 			c.decisions[j] = d
 		}
 	}
@@ -124,10 +122,14 @@ func (p *step) back(undo bool, now mono.Time) {
 	}
 }
 
-// Again plans the same steps anew after a refusal, so that Take may be called once more.
+// Again plans the same steps anew after a refusal, so that Take may be called once more. That refusal is then not counted: the last
+// one is the answer.
 func (c *Charge) Again() {
 	if c.state == refused {
 		c.state = planned
+		p := &c.steps[c.refusedBy]
+		s, h := p.limiter.shard(p.key)
+		s.uncount(p.key, h)
 	}
 }
 

@@ -30,8 +30,8 @@
 //     instant of its last change, and an earlier now counts as that one: the bound holds over the instants that count,
 //     and a busy key does not lose by a race. (Plain GCRA would refuse at 1 M/s with a small burst.)
 //   - Refunds. The bound is over what was spent and kept. A refund takes n·I off TAT, at most down to now. If a bucket was
-//     full between a spending and its refund, the refund helps what was spent since. What is charged afterwards
-//     ([Charge.Correct]) is charged whatever is left: the bucket then owes more than its burst, and the bound holds with that much more.
+//     full between a spending and its refund, the refund helps what was spent since (of a shared bucket, see Memory: by whoever
+//     shares it). What is charged afterwards ([Charge.Correct]) is charged whatever is left: the bucket then owes more than its burst, and the bound holds with that much more.
 //   - A changed rate. See [Limiter.SetSpec]: what is owed stays owed, in units.
 //
 // With MaxWait, a request that finds too little is let in ahead of time if TAT' − B·I − now ≤ MaxWait, and told to Wait that long.
@@ -59,7 +59,7 @@
 //     that asks all the time for more than it may have is given N in each Per·(1 + 1/Parts) at least: with 60 parts 1.6 % less than
 //     N in each Per, with 1000 parts 0.1 %.
 //
-// A refund goes back to the sub-window it was spent in.
+// A refund goes back to the sub-window it was spent in, and does nothing when that is over.
 //
 // # Fixed window and quota
 //
@@ -82,7 +82,7 @@
 // A mutex, not a compare-and-swap of the TAT: exact state is two words, and converting a shard to a new rate is one
 // critical section. A waiter sleeps rather than spin on a holder that the system took off its processor. That there are many shards also keeps
 // short the pauses in which one fills a grown index or changes its rate: under 1 ms at 1 M keys. They are not padded to
-// cache lines: that showed no gain. docs/bench/limiter.md has figures.
+// cache lines: that showed no gain.
 //
 // The bound of bytes is hard, per limiter and, with a [Budget], for several together. A bucket that owes nothing is the same as none,
 // so its slot goes to the next newcomer; 16 entries are looked at, in turn, before a shard grows. A bucket that owes anything is never

@@ -135,7 +135,7 @@ func (s *sliding) decide(m *rings, b *bucket, n int64, now mono.Time) Decision {
 	k, used := s.at(m, b, now)
 	d := Decision{OK: n <= s.limit-used || n == 0, Left: max(0, s.limit-used)}
 	if used > 0 && (!d.OK || n == 0) {
-		d.Reset = s.back(int64(b.last)).Sub(now)
+		d.Reset = s.back(s.latest(m, b)).Sub(now)
 	}
 	switch {
 	case d.OK && n > 0:

@@ -39,7 +39,10 @@ func AlgorithmOf(name string) (a Algorithm, ok bool) {
 // MaxParts is the most sub-windows of a sliding window.
 const MaxParts = 1000
 
-// maxWindowed is the most units of a window: sub-windows are counted in 32 bits, and what is settled late may exceed the limit.
+// maxLimit is the most units of windows, quotas and seats: sums of two stay in 64 bits.
+const maxLimit = 1 << 62
+
+// maxWindowed is the most units of a sliding window: sub-windows are counted in 32 bits, and what is settled late may exceed the limit.
 const maxWindowed = 1 << 31
 
 // Spec is what a limiter counts by. The zero value of Algorithm is the token bucket.
@@ -79,8 +82,12 @@ func (s Spec) Validate() error {
 	default:
 		return fmt.Errorf("algorithm %d is unknown", s.Algorithm)
 	}
-	if s.Rate.N < 1 || s.Rate.N > maxWindowed {
-		return fmt.Errorf("limit of %d units: 1 to %d are possible", s.Rate.N, maxWindowed)
+	most := int64(maxLimit)
+	if s.Algorithm == SlidingWindow {
+		most = maxWindowed
+	}
+	if s.Rate.N < 1 || s.Rate.N > most {
+		return fmt.Errorf("limit of %d units: 1 to %d are possible", s.Rate.N, most)
 	}
 	return nil
 }

@@ -1,5 +1,7 @@
 package limiter
 
+import "math"
+
 // Stats are a limiter's counters since New and its size now.
 type Stats struct {
 	Allowed   uint64 // decisions to spend. A step of a chain that another step refused is not counted
@@ -31,11 +33,21 @@ func (l *Limiter) Stats() Stats {
 }
 
 // count counts a decision that is final. It is apart from take because a chain's are final only at its end, and a counter
-// that went back would look like a restart to whoever scrapes it.
+// that went back at every turn would look like a restart to whoever scrapes it.
 func (s *shard) count(ok bool) {
 	if ok {
 		s.allowed.Add(1)
 	} else {
 		s.refused.Add(1)
 	}
+}
+
+// uncount takes back that a refusal of k was counted.
+func (s *shard) uncount(k Key, h uint64) {
+	s.refused.Add(^uint64(0))
+	s.mu.Lock()
+	if e := s.findLocked(k, h); e != nil && e.refused > 0 && e.refused < math.MaxUint32 {
+		e.refused--
+	}
+	s.mu.Unlock()
 }

@@ -264,6 +264,19 @@ func (s *shard) changedLocked(list []entry) []entry {
 	return list
 }
 
+// stands is the answer of take but for Left and Reset, which are those of now, with nothing spent.
+func (s *shard) stands(k Key, h uint64, n int64, now mono.Time) Decision {
+	s.mu.Lock()
+	b := &s.unknown
+	if e := s.findLocked(k, h); e != nil {
+		b = &e.bucket
+	}
+	d, rest := s.decide(&s.rings, b, n, now), s.decide(&s.rings, b, 0, now)
+	s.mu.Unlock()
+	d.Left, d.Reset = rest.Left, rest.Reset
+	return d
+}
+
 // peek is the answer of take.
 func (s *shard) peek(k Key, h uint64, n int64, now mono.Time) Decision {
 	s.mu.Lock()

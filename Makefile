@@ -12,7 +12,7 @@ UNIT  = $$($(GO) list ./... | grep -v '^weir/tests')
 BENCH = bin/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race fuzz blackbox bench bench-reload pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
+.PHONY: help build run test unit race fuzz blackbox bench bench-reload bench-limiter pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
 	deploy-policies load-test clean bench-tools
 
 help: ## list the targets
@@ -27,6 +27,7 @@ run: ## the gateway with the example configuration
 test: ## everything: fuzz smoke, race, unit, benchmarks' own tests, black box (under 10 min on 2 cores)
 	./scripts/fuzz.sh 3s
 	cd tests/bench && $(GO) vet ./... && $(GO) test ./...
+	cd tests/bench/limiters && $(GO) vet ./... && $(GO) test ./...
 	$(GO) test -race -timeout 6m $(UNIT)
 	$(GO) test -timeout 4m $(UNIT)
 	$(GO) test -timeout 8m ./tests/...
@@ -48,13 +49,17 @@ bench-tools: build
 	cd tests/peers && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/barefasthttp ./barefasthttp
 
 # Benchmarks are built for x86 servers from about 2015 on; the reports say so. `make build` is portable.
-bench bench-reload: export GOAMD64 := $(or $(GOAMD64),v3)
+bench bench-reload bench-limiter: export GOAMD64 := $(or $(GOAMD64),v3)
 
 bench: bench-tools ## CPU per request beside nginx, haproxy and bare fasthttp → docs/bench/h1.md (BENCHFLAGS="-rounds 3"); GOAMD64=v1 measures the portable build
 	$(BENCH) h1 -out docs/bench/h1.md $(BENCHFLAGS)
 
 bench-reload: bench-tools ## 10,000 routes and 1,000 policies reloaded under load → docs/bench/reload.md
 	$(BENCH) reload -rounds 4 -duration 4s -out docs/bench/reload.md $(BENCHFLAGS)
+
+bench-limiter: ## one decision beside golang.org/x/time/rate and throttled → docs/bench/limiter.md
+	cd tests/bench/limiters && $(GO) build -o ../../../bin/limiters .
+	bin/limiters -out docs/bench/limiter.md
 
 pgo: bench-tools ## refresh default.pgo from the load of the benchmark, and build with it
 	$(BENCH) pgo -rounds 4 -duration 5s -out default.pgo $(BENCHFLAGS)
@@ -65,11 +70,13 @@ lint: ## gofmt, go vet, staticcheck in all modules
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd tests/bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd tests/bench/limiters && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 	cd tests/peers && $(GO) vet ./barefasthttp
 
 lint-full: lint ## and golangci-lint with .golangci.yml (its first build takes minutes)
 	$(GO) run $(GOLANGCI) run ./...
 	cd tests/bench && $(GO) run $(GOLANGCI) run -c ../../.golangci.yml ./...
+	cd tests/bench/limiters && $(GO) run $(GOLANGCI) run -c ../../../.golangci.yml ./...
 
 fmt: ## gofmt every file
 	gofmt -w $$(git ls-files '*.go')

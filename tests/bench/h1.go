@@ -47,7 +47,8 @@ const (
 	refuseAbout = "Every request is refused with 429 (nginx, haproxy: by the client's address). The bare proxy cannot refuse. " +
 		"Access logs are off everywhere: weir would else write each refusal."
 	policiesAbout = "10,000 clients (tenant and user vary from request to request); 3 policies apply to each request. " +
-		"How many others exist must not matter. Both have 120 routes."
+		"How many others exist must not matter: every second of the 997 belongs to a route that no request takes, the others to all routes, with a " +
+		"condition that never holds, `tenant == 'nobody-N'`. Both have 120 routes."
 )
 
 func noErrors(r wrkResult) error {
@@ -106,12 +107,13 @@ func runH1(ctx context.Context, opt *options) error {
 	return os.WriteFile(opt.out, []byte(report), 0o644)
 }
 
-// manyPolicies are two configurations with the same 120 routes, one with the 3 policies that apply, one with 997 others.
+// manyPolicies are two configurations with the same 120 routes, one with the 3 policies that apply, one with 997 others: half of them are ruled
+// out by the route, half by a value of the request.
 func manyPolicies() map[string]settings {
 	extra := upTo(100)
 	others := make([]other, 997)
 	for i := range others {
-		others[i] = other{N: i, Route: i % len(extra)}
+		others[i] = other{N: i, Route: i % len(extra), ByValue: i%2 == 1}
 	}
 	return map[string]settings{"weir, 3 policies": {Extra: extra}, "weir, 1,000 policies": {Extra: extra, Others: others}}
 }

@@ -36,8 +36,11 @@ type settings struct {
 	Others   []other // policies that never apply
 }
 
-// other is a policy that never applies: it belongs to an extra route.
-type other struct{ N, Route int }
+// other is a policy that never applies: it belongs to an extra route, or to a tenant that no request is of.
+type other struct {
+	N, Route int
+	ByValue  bool
+}
 
 // leg is one gateway under test.
 type leg struct {

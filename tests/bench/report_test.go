@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func TestLoadTable(t *testing.T) {
 func TestTemplatesFill(t *testing.T) {
 	r := &rig{dir: t.TempDir()}
 	for _, name := range []string{"upstream.conf", "nginx.conf", "haproxy.cfg", "weir.yaml"} {
-		for _, set := range []settings{{Dir: "d", Listen: 1, Upstream: 2}, {Refuse: true, Extra: upTo(2), Others: []other{{1, 1}}}} {
+		for _, set := range []settings{{Dir: "d", Listen: 1, Upstream: 2}, {Refuse: true, Extra: upTo(2), Others: []other{{N: 1, Route: 1}, {N: 2, ByValue: true}}}} {
 			if _, err := r.write("out", name, set); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -69,4 +70,21 @@ func TestVerify(t *testing.T) {
 	f(nearlyAllRefused, wrkResult{Requests: 10_000, NonOK: 9_995}, true)
 	f(nearlyAllRefused, wrkResult{Requests: 10_000, NonOK: 9_000}, false)
 	f(nearlyAllRefused, wrkResult{Requests: 10_000, NonOK: 10_000, SocketErrors: 1}, false)
+}
+
+func TestOtherPoliciesApplyToNoRequest(t *testing.T) {
+	r := &rig{dir: t.TempDir()}
+	path, err := r.write("out", "weir.yaml", settings{Extra: upTo(2), Others: []other{{N: 4, Route: 1}, {N: 5, ByValue: true}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"name: other-4, ", "window: 1s, routes: [extra-1]}\n", "name: other-5, ", "window: 1s, when: \"tenant == 'nobody-5'\"}\n"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("lacks %q", want)
+		}
+	}
 }

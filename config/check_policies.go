@@ -281,6 +281,9 @@ func (b *policyBook) checkNumbers(i int) {
 		b.fault(i, "overrides", "with the overrides of its ancestors these make %d limits, at most %d can be: write fewer, or numbers of units instead of shares", n, maxVariants)
 		return
 	}
+	if p.Algorithm == "sliding_window" {
+		b.checkSliding(i)
+	}
 	if !p.bursts() || p.Window.Every == 0 {
 		return
 	}
@@ -295,6 +298,25 @@ func (b *policyBook) checkNumbers(i int) {
 			}
 			if err := rateProblem(p, n); err != nil {
 				b.fault(i, key, "%v: write a smaller burst", err)
+				break
+			}
+		}
+	}
+}
+
+// maxSliding is the most that a sliding window counts to: its sub-windows have 32 bits, with room for what is settled late.
+const maxSliding = 1_000_000_000
+
+func (b *policyBook) checkSliding(i int) {
+	p := &b.policies[i]
+	for o := -1; o < len(p.Overrides); o++ {
+		key := "limit"
+		if o >= 0 {
+			key = fmt.Sprintf("overrides[%d].limit", o)
+		}
+		for _, n := range b.numbersBy(i, o) {
+			if n.Limit > maxSliding {
+				b.fault(i, key, "a limit of %d is more than the %d that a sliding window counts to: write less, or another algorithm", n.Limit, maxSliding)
 				break
 			}
 		}

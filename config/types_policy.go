@@ -13,9 +13,9 @@ type Policy struct {
 	Name        string     `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
 	Dimensions  []string   `yaml:"dimensions" doc:"one bucket per distinct combination of values; none: one bucket for everybody"`
 	Algorithm   string     `yaml:"algorithm" default:"token_bucket" enum:"token_bucket,sliding_window,leaky_bucket,fixed_window,concurrency,adaptive,quota" doc:"token_bucket: bursts, then steadily; leaky_bucket: the same, evenly spaced with action: queue; sliding_window: no burst over the window's edge; fixed_window: cheapest, up to twice the limit around the edge; concurrency: in progress at once; adaptive: a token bucket that follows how the pools fare; quota: per period of the calendar"`
-	Limit       Amount     `yaml:"limit" required:"unless parent" min:"1" max:"1000000000" doc:"units per window, or a share such as 5% of the parent's; with a parent the default is 100%"`
+	Limit       Amount     `yaml:"limit" required:"unless parent" min:"1" max:"1000000000000000" doc:"units per window, or a share such as 5% of the parent's; with a parent the default is 100%"`
 	Window      Window     `yaml:"window" default:"1s" min:"1ms" max:"8760h" doc:"what limit is per: a duration, or hour, day, week or month for a quota; of no meaning for concurrency"`
-	Burst       Amount     `yaml:"burst" min:"1" max:"1000000000" doc:"units that may come at once, or a share of the parent's, for token_bucket, leaky_bucket and adaptive; default as limit: more forgives bursts, fewer evens them out"`
+	Burst       Amount     `yaml:"burst" min:"1" max:"1000000000000000" doc:"units that may come at once, or a share of the parent's, for token_bucket, leaky_bucket and adaptive; default as limit: more forgives bursts, fewer evens them out"`
 	Scope       string     `yaml:"scope" default:"local" enum:"local,cluster,strict" later:"only local is available in this version, every gateway counts by itself: write scope: local" doc:"local: each gateway by itself; cluster: one limit, gossip; strict: one limit, Redis"`
 	OnOutage    string     `yaml:"on_outage" default:"cluster" enum:"cluster,local,open,closed" later:"scope: strict is not available in this version: leave on_outage out" doc:"what scope: strict does without its store"`
 	Routes      []string   `yaml:"routes" doc:"names; none: every route"`
@@ -39,8 +39,8 @@ type Policy struct {
 // Override is another limit of a policy for the requests for which When holds.
 type Override struct {
 	When  string `yaml:"when" required:"true" doc:"CEL giving a bool"`
-	Limit Amount `yaml:"limit" required:"true" min:"1" max:"1000000000" doc:"units per window, or a share of the parent's"`
-	Burst Amount `yaml:"burst" min:"1" max:"1000000000" doc:"units that may come at once, or a share of the parent's; default as limit"`
+	Limit Amount `yaml:"limit" required:"true" min:"1" max:"1000000000000000" doc:"units per window, or a share of the parent's"`
+	Burst Amount `yaml:"burst" min:"1" max:"1000000000000000" doc:"units that may come at once, or a share of the parent's; default as limit"`
 }
 
 // Amount is a number of units, written 1000, or a share of the parent's number, written 5%. At most one is not zero; both are

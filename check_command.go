@@ -95,7 +95,9 @@ func printCheck(out io.Writer, r *admin.CheckResult) error {
 	switch {
 	case !r.Allowed && r.RetryAfterMS > 0:
 		fmt.Fprintf(w, "refused\t%s: next in %d ms\n", r.Key, r.RetryAfterMS)
-	case !r.Allowed && r.RetryAfterMS < 0:
+	case !r.Allowed && r.RetryAfterMS == -1:
+		fmt.Fprintf(w, "refused\t%s: until others are done\n", r.Key)
+	case !r.Allowed && r.RetryAfterMS == -2:
 		fmt.Fprintf(w, "refused\t%s: so much is never allowed at once\n", r.Key)
 	case !r.Allowed:
 		fmt.Fprintf(w, "refused\t%s\n", r.Key)
@@ -112,7 +114,14 @@ func printCheck(out io.Writer, r *admin.CheckResult) error {
 		if !d.Allowed {
 			verdict = "refuses"
 		}
-		fmt.Fprintf(w, "policy\t%s%s (%s): %s, %d left, limit %d\n", strings.Repeat("  ", d.Level), d.Policy, d.Mode, verdict, d.Remaining, d.Limit)
+		how := d.Mode
+		if d.Action != "" {
+			how += ", " + d.Action
+		}
+		fmt.Fprintf(w, "policy\t%s%s (%s): %s, %d left, limit %d\n", strings.Repeat("  ", d.Level), d.Policy, how, verdict, d.Remaining, d.Limit)
+	}
+	if len(r.Unknown) > 0 {
+		fmt.Fprintf(w, "note\tno dimension is called %s\n", strings.Join(r.Unknown, ", "))
 	}
 	return w.Flush()
 }

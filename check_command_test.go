@@ -25,7 +25,10 @@ func TestPrintCheck(t *testing.T) {
 	f(admin.CheckResult{Allowed: true, Remaining: 99, Decisions: plan}, "allowed  k: 99 left\n"+lines)
 	f(admin.CheckResult{Allowed: true, WaitMS: 7, Decisions: plan[:1]}, "allowed  k: 0 left\nwait     7 ms first\npolicy   plan (enforce): allows, 99 left, limit 50\n")
 	f(admin.CheckResult{RetryAfterMS: 12}, "refused  k: next in 12 ms\n")
-	f(admin.CheckResult{RetryAfterMS: -1}, "refused  k: so much is never allowed at once\n")
+	f(admin.CheckResult{RetryAfterMS: -1}, "refused  k: until others are done\n")
+	f(admin.CheckResult{RetryAfterMS: -2}, "refused  k: so much is never allowed at once\n")
+	f(admin.CheckResult{Allowed: true, Unknown: []string{"usr"}, Decisions: []admin.CheckDecision{{Policy: "plan", Limit: 5, Mode: "enforce", Action: "tag"}}},
+		"allowed  k: 0 left\npolicy   plan (enforce, tag): refuses, 0 left, limit 5\nnote     no dimension is called usr\n")
 	f(admin.CheckResult{}, "refused  k\n")
 }
 

@@ -235,22 +235,28 @@ func (f *apiFlags) add(c *cobra.Command) {
 
 // call asks the admin API. A problem it answers with becomes the error.
 func (f *apiFlags) call(ctx context.Context, method, path string, in, out any) error {
+	_, err := f.ask(ctx, method, path, in, out)
+	return err
+}
+
+// ask is call, and returns the answer too.
+func (f *apiFlags) ask(ctx context.Context, method, path string, in, out any) (*apiAnswer, error) {
 	var body []byte
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		body = b
 	}
 	a, err := f.send(ctx, method, path, body, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if a.status >= 300 {
-		return a.problem()
+		return nil, a.problem()
 	}
-	return a.decode(out)
+	return a, a.decode(out)
 }
 
 // apiAnswer is what the admin API at url answered.

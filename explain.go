@@ -24,6 +24,9 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 	for _, name := range slices.Sorted(maps.Keys(e.Dimensions)) {
 		fmt.Fprintf(w, "dimension\t%s = %s\n", name, e.Dimensions[name])
 	}
+	if e.Priority != "" && e.Priority != "normal" {
+		fmt.Fprintf(w, "priority\t%s\n", e.Priority)
+	}
 	for i := range e.Policies {
 		fmt.Fprintf(w, "policy\t%s\n", policyLine(&e.Policies[i]))
 	}
@@ -75,9 +78,9 @@ func policyLine(p *gateway.ExplainedPolicy) string {
 		return fmt.Sprintf("%s (%s): allows after %d ms, %d of %d left (%s)", p.Policy, how, p.WaitMS, p.Remaining, p.Burst, of)
 	case p.Allowed:
 		return fmt.Sprintf("%s (%s): allows, %d of %d left (%s)", p.Policy, how, p.Remaining, p.Burst, of)
-	case p.RetryAfterMS < 0 && p.Window == "":
+	case p.RetryAfterMS == -1:
 		return fmt.Sprintf("%s (%s): refuses until others are done (%s)", p.Policy, how, of)
-	case p.RetryAfterMS < 0:
+	case p.RetryAfterMS == -2:
 		return fmt.Sprintf("%s (%s): refuses, as more is asked for than it ever allows (%s)", p.Policy, how, of)
 	}
 	return fmt.Sprintf("%s (%s): refuses, next in %d ms (%s)", p.Policy, how, p.RetryAfterMS, of)

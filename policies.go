@@ -183,7 +183,7 @@ func (c controller) Check(r admin.CheckRequest) admin.CheckResult {
 	}
 	a := c.a.gw.Check(c.a.gw.Snapshot(), gateway.CheckQuestion{Key: r.Key, Tokens: tokens, Metadata: r.Metadata})
 	out := admin.CheckResult{Allowed: a.Allowed, Key: r.Key, Limit: a.Limit, Remaining: a.Decision.Left, ResetAfterMS: gateway.Millis(a.Decision.Reset),
-		WaitMS: gateway.Millis(a.Wait), Decisions: make([]admin.CheckDecision, 0, len(a.Decisions))}
+		WaitMS: gateway.Millis(a.Wait), Unknown: a.Unknown, Decisions: make([]admin.CheckDecision, 0, len(a.Decisions))}
 	switch {
 	case !a.Allowed:
 		out.Reason = fmt.Sprintf("limited; policy=%q", a.Policy)
@@ -192,7 +192,11 @@ func (c controller) Check(r admin.CheckRequest) admin.CheckResult {
 		out.Reason = "no policy applies"
 	}
 	for _, d := range a.Decisions {
-		out.Decisions = append(out.Decisions, admin.CheckDecision{Policy: d.Policy, Level: d.Level, Allowed: d.Allowed, Limit: d.Limit, Remaining: d.Left, Mode: d.Mode})
+		one := admin.CheckDecision{Policy: d.Policy, Level: d.Level, Allowed: d.Allowed, Limit: d.Limit, Remaining: d.Left, Mode: d.Mode}
+		if d.Action != "reject" {
+			one.Action = d.Action
+		}
+		out.Decisions = append(out.Decisions, one)
 	}
 	return out
 }
@@ -204,12 +208,12 @@ func (c controller) Usage(key string) (any, error) {
 
 func (c controller) Summary() any { return c.a.gw.Summary(c.a.gw.Snapshot()) }
 
-func (c controller) ResetKey(_, key string) (any, error) {
-	n, err := c.a.gw.Reset(c.a.gw.Snapshot(), key)
+func (c controller) ResetKey(_, key string) (name string, view any, err error) {
+	name, n, err := c.a.gw.Reset(c.a.gw.Snapshot(), key)
 	if err != nil {
-		return nil, notFound(err)
+		return "", nil, notFound(err)
 	}
-	return map[string]any{"key": key, "buckets": n, "done": "reset"}, nil
+	return name, map[string]any{"key": name, "buckets": n, "done": "reset"}, nil
 }
 
 // named gives every extra the name that its policy turned out to have.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,7 +106,7 @@ func policiesLsCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Short: "List the policies in force", Args: args(cobra.NoArgs),
-		Long: "List the policies in force, those of the file and those made by API, in the order in which they are charged.",
+		Long: "List the policies in force, those of the file and those made by API, in the order of the file, then those made by API.",
 		Example: `  weir policies ls --admin http://127.0.0.1:8080
   weir policies ls --json | jq -r '.[].name'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -115,7 +114,7 @@ func policiesLsCommand() *cobra.Command {
 			return fleet.each(func(api *apiFlags, prefix string) []error {
 				var all json.RawMessage
 				var rows []policyRow
-				a, err := api.ask(cmd.Context(), http.MethodGet, "/api/v1/policies", &all)
+				a, err := api.ask(cmd.Context(), http.MethodGet, "/api/v1/policies", nil, &all)
 				if err == nil {
 					err = a.decode(&rows)
 				}
@@ -174,7 +173,7 @@ stand in a configuration file.`,
   weir policies apply -f tenant-plan.json --admin http://10.0.0.2:8080`,
 		RunE: func(cmd *cobra.Command, a []string) error {
 			var view json.RawMessage
-			if _, err := api.ask(cmd.Context(), http.MethodGet, policyPath(a[0]), &view); err != nil {
+			if err := api.call(cmd.Context(), http.MethodGet, policyPath(a[0]), nil, &view); err != nil {
 				return err
 			}
 			text, err := policyText(view)
@@ -272,18 +271,6 @@ func inTurn[T any](all []T, do func(T) (again bool, err error)) (failed []error)
 		}
 		all = left
 	}
-}
-
-// ask calls the admin API without a body. A problem it answers with becomes the error.
-func (f *apiFlags) ask(ctx context.Context, method, path string, out any) (*apiAnswer, error) {
-	a, err := f.send(ctx, method, path, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	if a.status >= 300 {
-		return nil, a.problem()
-	}
-	return a, a.decode(out)
 }
 
 func policyPath(name string) string { return "/api/v1/policies/" + url.PathEscape(name) }

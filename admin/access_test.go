@@ -264,8 +264,8 @@ func TestChangesAreLogged(t *testing.T) {
 	f("PUT /api/v1/policies/plan", adminToken, nil, "level=INFO", `action="put policy" policy=plan created=false etag=`, "result=done")
 	f("POST /api/v1/policies", adminToken, nil, "level=INFO", `action="create policy" policy=new etag=`, "result=done")
 	f("DELETE /api/v1/keys/user%3A1%2Fa", adminToken, nil, "level=INFO", `action="reset key" key=user:1/a result=done`)
-	f("DELETE /api/v1/keys/x%0Ay", adminToken, nil, "level=WARN", `key="x\ny"`, "not found")
-	f("DELETE /api/v1/keys/user:1", viewerToken, nil, `msg="admin change refused" who=eve`)
+	f("DELETE /api/v1/keys/x%0Ay", adminToken, nil, "level=WARN", `key=""`, "not found")
+	f("DELETE /api/v1/keys/user:1", viewerToken, nil, `msg="admin change refused" who=eve`, "path=/api/v1/keys/{key}")
 	f("POST /api/v1/check", viewerToken, nil) // 415
 	f("GET /api/v1/routes", adminToken, nil)
 	f("POST /api/v1/config/reload", "unknown-token-0123456789", nil)

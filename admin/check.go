@@ -35,10 +35,11 @@ type CheckResult struct {
 	Limit        int64           `json:"limit"`
 	Remaining    int64           `json:"remaining"`
 	ResetAfterMS int64           `json:"reset_after_ms"`
-	RetryAfterMS int64           `json:"retry_after_ms"`    // 0: allowed; -1: it never will be
+	RetryAfterMS int64           `json:"retry_after_ms"`    // 0: allowed; -1: when others are done; -2: it never will be
 	WaitMS       int64           `json:"wait_ms,omitempty"` // allowed, after this long: a policy with action: queue
 	Reason       string          `json:"reason"`
 	Decisions    []CheckDecision `json:"decisions"`
+	Unknown      []string        `json:"unknown,omitempty"` // names in the metadata that no dimension has, which mean nothing
 }
 
 // CheckDecision is what one policy says. Level is its depth: 0 without a parent.
@@ -49,6 +50,7 @@ type CheckDecision struct {
 	Limit     int64  `json:"limit"`
 	Remaining int64  `json:"remaining"`
 	Mode      string `json:"mode"`
+	Action    string `json:"action,omitempty"` // if another than reject
 }
 
 // check answers one check, or many in one body. Either all of them are carried out or, after a fault in any, none.

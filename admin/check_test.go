@@ -30,12 +30,12 @@ func (g *gateway) Usage(key string) (any, error) {
 
 func (g *gateway) Summary() any { return map[string]int{"keys": 3} }
 
-func (g *gateway) ResetKey(who, key string) (any, error) {
+func (g *gateway) ResetKey(who, key string) (string, any, error) {
 	g.asked = append(g.asked, "reset "+key+" by "+who)
 	if strings.HasPrefix(key, "x") {
-		return nil, fmt.Errorf("key %q: %w", key, ErrNotFound)
+		return "", nil, fmt.Errorf("key %q: %w", key, ErrNotFound)
 	}
-	return map[string]string{"key": key}, nil
+	return key, map[string]string{"key": key}, nil
 }
 
 func TestOneCheck(t *testing.T) {

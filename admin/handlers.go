@@ -89,7 +89,11 @@ func (s *Server) dispatch(all calls) http.Handler {
 // forbid answers a request whose sender has not the role for it, and logs that.
 func (s *Server) forbid(w http.ResponseWriter, r *http.Request, why, roles string) {
 	p := who(r)
-	s.settings.Load().log.Warn("admin change refused", "who", p.name, "from", r.RemoteAddr, "method", r.Method, "path", r.URL.Path)
+	path := r.URL.Path
+	if r.PathValue("key") != "" { // which may be somebody's secret
+		path = r.Pattern
+	}
+	s.settings.Load().log.Warn("admin change refused", "who", p.name, "from", r.RemoteAddr, "method", r.Method, "path", path)
 	answerProblem(w, problem{Status: http.StatusForbidden, Detail: "The token " + quote(p.name) + " " + why + " needs role: " + roles + "."})
 }
 

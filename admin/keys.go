@@ -41,9 +41,8 @@ func (s *Server) resetKey(w http.ResponseWriter, r *http.Request) {
 	if !readNothing(w, r) {
 		return
 	}
-	key := r.PathValue("key")
-	v, err := s.controller.ResetKey(who(r).name, key)
-	s.audit(r, err, "reset key", "key", key)
+	name, v, err := s.controller.ResetKey(who(r).name, r.PathValue("key"))
+	s.audit(r, err, "reset key", "key", name)
 	if err != nil {
 		answerProblem(w, problemOf(err))
 		return

@@ -50,8 +50,9 @@ type Controller interface {
 	Usage(key string) (any, error)
 	// Summary returns what the gateway saw, and its busiest keys.
 	Summary() any
-	// ResetKey gives a key back what it spent, on behalf of who. ErrNotFound: nothing is known of it.
-	ResetKey(who, key string) (any, error)
+	// ResetKey gives a key back what it spent, on behalf of who. name is what the key is called where it is shown: of a secret value
+	// not the value. ErrNotFound: nothing is known of it.
+	ResetKey(who, key string) (name string, view any, err error)
 }
 
 // What a Controller's errors wrap. A client is told the whole text.

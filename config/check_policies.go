@@ -17,7 +17,8 @@ const (
 	maxAlways   = 32               // policies without a condition that one request is charged for
 	maxVariants = 4096             // limits that a policy may have by its overrides and those of its ancestors
 	minPart     = time.Millisecond // of a sliding window
-	maxUnits    = 1_000_000_000
+	maxUnits    = 1_000_000_000    // what one request may cost by a plain number
+	maxSliding  = 1_000_000_000    // what a sliding window counts to: its sub-windows have 32 bits, with room for what is settled late
 )
 
 // policyBook is policies as they are put in force and checked: those of a file, or those and some of the API. Those before
@@ -303,9 +304,6 @@ func (b *policyBook) checkNumbers(i int) {
 		}
 	}
 }
-
-// maxSliding is the most that a sliding window counts to: its sub-windows have 32 bits, with room for what is settled late.
-const maxSliding = 1_000_000_000
 
 func (b *policyBook) checkSliding(i int) {
 	p := &b.policies[i]

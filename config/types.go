@@ -52,7 +52,7 @@ type Node struct {
 	Zone    string `yaml:"zone" doc:"endpoints in the same zone are preferred"`
 	DataDir string `yaml:"data_dir" default:"./data" doc:"what must outlive a restart (ACME certificates, quotas); \"\" keeps nothing on disk"`
 
-	LimiterMemory Size `yaml:"limiter_memory" default:"256MiB" min:"1MiB" doc:"buckets of all policies together, of which one policy takes a quarter at most; when it is full, newcomers share buckets and nobody who is limited is forgotten: more keeps more callers apart"`
+	LimiterMemory Size `yaml:"limiter_memory" default:"256MiB" min:"1MiB" doc:"buckets of all policies together, of which one policy, and each of its overrides, takes a quarter at most; when it is full, newcomers share buckets and nobody who is limited is forgotten: more keeps more callers apart"`
 }
 
 // Admin is the operator's listener.

@@ -15,7 +15,9 @@ import (
 
 const (
 	maxCallers   = 1024 // that are watched at a time
-	sampleShift  = 6    // of 2^6 charged requests one is looked at
+	maxAsked     = 256  // of them, those who stay however little they spend, as they were asked about
+	askedFor     = 10 * time.Minute
+	sampleShift  = 6 // of 2^6 charged requests one is looked at
 	rateEvery    = time.Second
 	rateSamples  = 61 // for rates over a minute
 	maxNameBytes = 256
@@ -32,7 +34,8 @@ type callers struct {
 
 type caller struct {
 	name    string
-	count   uint64 // requests, estimated from the samples; too high by what the one had whose place it took
+	count   uint64    // requests, estimated from the samples; too high by what the one had whose place it took
+	asked   mono.Time // when somebody asked about it last; 0: never
 	buckets []*watched
 }
 
@@ -68,32 +71,45 @@ func (c *callers) note(x *Exchange, n uint64) {
 		if len(name) == 0 {
 			continue
 		}
-		w := c.watchLocked(name, n)
-		if w.bucket(u.v, u.key) == nil {
-			w.add(u.p, u.v, u.key, x.start)
-		}
+		c.watchLocked(name, n, x.start).see(u.p, u.v, u.key, x.start)
 	}
 }
 
-// watchLocked returns the caller of that name, in the place of the least busy one if it is new and there are many.
-func (c *callers) watchLocked(name []byte, n uint64) *caller {
+// watchLocked returns the caller of that name, in the place of another if it is new and there are many.
+func (c *callers) watchLocked(name []byte, n uint64, now mono.Time) *caller {
 	if w := c.all[string(name)]; w != nil {
 		w.count += n
 		return w
 	}
 	w := &caller{name: string(name), count: n}
 	if len(c.all) >= maxCallers {
-		var least *caller
-		for _, other := range c.all {
-			if least == nil || other.count < least.count {
-				least = other
-			}
-		}
-		delete(c.all, least.name)
-		w.count += least.count
+		gone := c.leastLocked(now)
+		delete(c.all, gone.name)
+		w.count += gone.count
 	}
 	c.all[w.name] = w
 	return w
+}
+
+// leastLocked returns who can be missed most: the least busy of those nobody asked about lately; if that is many, who was asked about
+// the longest ago.
+func (c *callers) leastLocked(now mono.Time) *caller {
+	var idle, old *caller
+	asked := 0
+	for _, w := range c.all {
+		switch {
+		case w.asked != 0 && now.Sub(w.asked) < askedFor:
+			if asked++; old == nil || w.asked < old.asked {
+				old = w
+			}
+		case idle == nil || w.count < idle.count:
+			idle = w
+		}
+	}
+	if idle == nil || asked > maxAsked {
+		return old
+	}
+	return idle
 }
 
 func (w *caller) bucket(v *variant, k limiter.Key) *watched {
@@ -108,12 +124,15 @@ func (w *caller) bucket(v *variant, k limiter.Key) *watched {
 // maxBuckets bounds the buckets watched for one caller.
 const maxBuckets = 64
 
-func (w *caller) add(p *policy, v *variant, k limiter.Key, now mono.Time) {
-	if len(w.buckets) < maxBuckets {
-		b := &watched{p: p, v: v, key: k}
+// see returns the bucket of a caller, watched from now on; nil if it has too many.
+func (w *caller) see(p *policy, v *variant, k limiter.Key, now mono.Time) *watched {
+	b := w.bucket(v, k)
+	if b == nil && len(w.buckets) < maxBuckets {
+		b = &watched{p: p, v: v, key: k}
 		b.look(now)
 		w.buckets = append(w.buckets, b)
 	}
+	return b
 }
 
 // look takes a sample of the bucket's counters.
@@ -189,29 +208,20 @@ func (c *callers) retain(s *Snapshot) {
 	}
 }
 
-// busiest returns the n busiest callers, the first first, with copies of what is watched of them.
+// busiest returns the n busiest callers, the first first.
 func (c *callers) busiest(n int) []caller {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := make([]caller, 0, len(c.all))
 	for _, w := range c.all {
-		all = append(all, w.copyLocked())
+		if w.count > 0 {
+			all = append(all, caller{name: w.name, count: w.count})
+		}
 	}
 	slices.SortFunc(all, func(a, b caller) int {
 		return cmp.Or(cmp.Compare(b.count, a.count), strings.Compare(a.name, b.name))
 	})
 	return all[:min(n, len(all))]
-}
-
-func (w *caller) copyLocked() caller {
-	c := *w
-	c.buckets = make([]*watched, len(w.buckets))
-	for i, b := range w.buckets {
-		one := *b
-		one.samples = slices.Clone(b.samples)
-		c.buckets[i] = &one
-	}
-	return c
 }
 
 // caller is what the sender of x is called at a policy: the dimension `key` if it has one, else the values of the policy's dimensions,
@@ -230,16 +240,20 @@ func (x *Exchange) caller(u *use) []byte {
 	}
 	for i, d := range u.p.dims {
 		v, _ := x.Dimension(d)
-		if i > 0 {
-			x.frame = append(x.frame, ':')
-		}
-		if x.snap.dims[d].secret {
-			x.frame = append(x.frame, x.gw.alias(v)...)
-		} else {
-			x.frame = append(x.frame, v...)
-		}
+		x.frame = x.gw.appendName(x.frame, i, v, x.snap.dims[d].secret)
 	}
 	return x.frame[:min(len(x.frame), maxNameBytes)]
+}
+
+// appendName appends the i-th value of a caller's name.
+func (g *Gateway) appendName(b []byte, i int, v string, secret bool) []byte {
+	if i > 0 {
+		b = append(b, ':')
+	}
+	if secret {
+		return append(b, g.alias(v)...)
+	}
+	return append(b, v...)
 }
 
 // alias stands for a secret value.

@@ -51,8 +51,10 @@ func TestUsage(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", key, got, want)
 		}
-		if len(u.Nodes) != 1 || u.Nodes[0].Allowed != u.Allowed || u.Nodes[0].Refused != u.Refused {
-			t.Errorf("%+v", u)
+		for _, p := range u.Policies {
+			if len(p.Nodes) != 1 || p.Nodes[0].Allowed != p.Allowed || p.Nodes[0].Refused != p.Refused {
+				t.Errorf("%+v", p)
+			}
 		}
 	}
 	f("a", "plan 90 of 100, 10+0", "seats 2 of 2, 10+0")
@@ -75,12 +77,56 @@ func TestUsage(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	f("who", "plan 88 of 100, 11+0", "token 3 of 5, 1+0", "by-key 1 of 3, 1+1", "seats 2 of 2, 10+0")
-	if n, err := g.Reset(s, "who"); err != nil || n != 3 { // seats have nothing to forget
+	if name, n, err := g.Reset(s, "who"); err != nil || n != 3 || name != "who" { // seats have nothing to forget
 		t.Errorf("%d buckets, %v", n, err)
 	}
 	f("a", "plan 100 of 100, 11+0", "seats 2 of 2, 10+0")
-	if n, err := g.Reset(s, "nobody"); !errors.Is(err, ErrUnknown) {
-		t.Errorf("%d buckets, %v", n, err)
+	if name, n, err := g.Reset(s, "nobody"); !errors.Is(err, ErrUnknown) || name != "" {
+		t.Errorf("%q: %d buckets, %v", name, n, err)
+	}
+	spend(g, 2, map[string]string{"x-tenant": "2001:db8::1", "x-user": "u:1"}) // values may hold colons
+	f("2001:db8::1:u:1", "user 8 of 10, 2+0")
+	if a := g.Check(s, CheckQuestion{Key: "k", Metadata: map[string]string{"usr": "x", "tenant": "a", "endpoint": "/", "a": ""}}); fmt.Sprint(a.Unknown) != "[a usr]" {
+		t.Errorf("unknown: %v", a.Unknown)
+	}
+}
+
+func TestSplits(t *testing.T) {
+	f := func(key string, n int, want string) {
+		t.Helper()
+		if got := fmt.Sprintf("%q", splits(key, n)); got != want {
+			t.Errorf("%s in %d: %s", key, n, got)
+		}
+	}
+	f("a", 0, "[]")
+	f("a:b", 1, `[["a:b"]]`)
+	f("a", 2, "[]")
+	f("a:b:", 2, `[["a" "b:"] ["a:b" ""]]`)
+	f("a:b:c", 3, `[["a" "b" "c"]]`)
+	if n := len(splits(strings.Repeat(":", 200), 5)); n != maxSplits {
+		t.Errorf("%d ways", n)
+	}
+}
+
+// Whoever was asked about is watched for a while, whoever else comes.
+func TestAskedAboutAreKept(t *testing.T) {
+	g := newGateway(t, callersYAML)
+	spend(g, 1, map[string]string{"x-tenant": "a"})
+	if _, err := g.Usage(g.Snapshot(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	now := mono.Now()
+	for i := range 3 * maxCallers {
+		g.callers.watchLocked(fmt.Appendf(nil, "busy-%d", i), 1000, now)
+	}
+	if g.callers.all["a"] == nil || len(g.callers.all) != maxCallers {
+		t.Errorf("forgotten, among %d", len(g.callers.all))
+	}
+	for i := range 2 * maxCallers {
+		g.callers.watchLocked(fmt.Appendf(nil, "asked-%d", i), 0, now).asked = now.Add(time.Duration(i))
+	}
+	if g.callers.all["a"] != nil || len(g.callers.all) != maxCallers {
+		t.Errorf("kept for ever, among %d", len(g.callers.all))
 	}
 }
 
@@ -128,8 +174,18 @@ func TestSecretKeysAreHashed(t *testing.T) {
 	if len(sum.Busiest) != 1 || !strings.HasPrefix(sum.Busiest[0].Key, "#") || strings.Contains(fmt.Sprint(sum), "s3cret") {
 		t.Errorf("%+v", sum.Busiest)
 	}
-	if u, err := g.Usage(g.Snapshot(), sum.Busiest[0].Key); err != nil || u.Policies[0].Policy != "token" {
-		t.Errorf("%+v %v", u, err)
+	alias := sum.Busiest[0].Key
+	for _, key := range []string{alias, "s3cret"} {
+		u, err := g.Usage(g.Snapshot(), key)
+		if err != nil || len(u.Policies) != 1 || u.Policies[0].Policy != "token" || u.Key != alias {
+			t.Errorf("%+v %v", u, err)
+		}
+	}
+	if sum := g.Summary(g.Snapshot()); strings.Contains(fmt.Sprint(sum, g.callers.all), "s3cret") || len(g.callers.all) != 1 {
+		t.Errorf("%+v", sum)
+	}
+	if name, n, err := g.Reset(g.Snapshot(), "s3cret"); name != alias || n != 1 || err != nil {
+		t.Errorf("%q, %d buckets, %v", name, n, err)
 	}
 }
 

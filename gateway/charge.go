@@ -56,7 +56,7 @@ func (x *Exchange) countDecisions(refused int) {
 	for i := range x.uses {
 		p := x.uses[i].p
 		switch {
-		case i == refused || p.soft() && !ds[i].OK:
+		case i == refused || p.soft() && !ds[i].OK && (refused < 0 || p.shadow):
 			p.cell.Refused()
 		case refused < 0 || p.shadow:
 			p.cell.Allowed()

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"weir/internal/mono"
@@ -23,6 +24,7 @@ type CheckAnswer struct {
 	Decision  limiter.Decision // of that policy
 	Wait      time.Duration    // the caller must not go on before
 	Decisions []CheckDecision  // the root of a hierarchy first
+	Unknown   []string         // names in the metadata that mean nothing here, sorted
 }
 
 // CheckDecision is what one policy says.
@@ -30,6 +32,7 @@ type CheckDecision struct {
 	Policy  string
 	Level   int
 	Mode    string
+	Action  string
 	Limit   int64
 	Allowed bool
 	Left    int64
@@ -59,15 +62,33 @@ func (g *Gateway) Check(s *Snapshot, in CheckQuestion) CheckAnswer {
 		}
 	}
 	x.plan()
+	unknown := s.unknown(in.Metadata)
 	if len(x.uses) == 0 {
-		return CheckAnswer{Allowed: true, Decisions: []CheckDecision{}}
+		return CheckAnswer{Allowed: true, Decisions: []CheckDecision{}, Unknown: unknown}
 	}
 	refused := x.checkCharge()
 	x.countDecisions(refused)
 	if in.Tokens > 0 {
 		g.callers.note(x, 1)
 	}
-	return x.checkAnswer(refused)
+	a := x.checkAnswer(refused)
+	a.Unknown = unknown
+	return a
+}
+
+// unknown returns the names in a check's metadata that are no dimension, and nothing else that a check knows.
+func (s *Snapshot) unknown(metadata map[string]string) (names []string) {
+	for name := range metadata {
+		switch name {
+		case "endpoint", "method", "host", "key":
+			continue
+		}
+		if !slices.ContainsFunc(s.dims, func(d dimension) bool { return d.name == name }) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // checkCharge spends what a check asks for, seats excepted.
@@ -116,7 +137,8 @@ func (x *Exchange) checkAnswer(refused int) CheckAnswer {
 	}
 	for i := len(x.uses) - 1; i >= 0; i-- {
 		u := &x.uses[i]
-		a.Decisions = append(a.Decisions, CheckDecision{u.p.name, u.p.depth, u.p.conf.Mode, u.v.numbers.Limit, ds[i].OK, ds[i].Left})
+		a.Decisions = append(a.Decisions, CheckDecision{Policy: u.p.name, Level: u.p.depth, Mode: u.p.conf.Mode, Action: u.p.conf.Action,
+			Limit: u.v.numbers.Limit, Allowed: ds[i].OK, Left: ds[i].Left})
 	}
 	return a
 }

@@ -24,7 +24,7 @@ type ExplainedPolicy struct {
 	Allowed      bool   `json:"allowed"`
 	Remaining    int64  `json:"remaining"`
 	WaitMS       int64  `json:"wait_ms,omitempty"`        // it would wait so long first
-	RetryAfterMS int64  `json:"retry_after_ms,omitempty"` // -1: when others are done
+	RetryAfterMS int64  `json:"retry_after_ms,omitempty"` // -1: when others are done; -2: never
 	ResetMS      int64  `json:"reset_after_ms"`           // -1: when others are done
 }
 
@@ -84,10 +84,13 @@ func (e *Explanation) policy(x *Exchange, u *use) {
 	e.Policies = append(e.Policies, ep)
 }
 
-// Millis is d in ms, rounded up; -1 for what nobody knows, and for what never comes.
+// Millis is d in ms, rounded up; -1 for what comes when others are done, -2 for what never comes.
 func Millis(d time.Duration) int64 {
-	if d == limiter.Unknown || d == limiter.Never {
+	switch d {
+	case limiter.Unknown:
 		return -1
+	case limiter.Never:
+		return -2
 	}
 	return ceilDiv(d, time.Millisecond)
 }

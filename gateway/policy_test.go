@@ -96,29 +96,6 @@ func tooLong(x *Exchange, p *policy) bool {
 // naivePlan is what applies to x, tried one by one as the documentation says, with the limits.
 func naivePlan(x *Exchange) map[string]int64 {
 	all := map[string]int64{}
-	var add func(p *policy)
-	add = func(p *policy) {
-		if _, twice := all[p.name]; twice {
-			return
-		}
-		for _, d := range p.dims {
-			if _, ok := x.Dimension(d); !ok {
-				return
-			}
-		}
-		own := 0
-		for i, o := range p.conf.Overrides {
-			prog, err := newTestEnv(x).Compile(o.When, expr.Bool)
-			if err != nil {
-				panic(err)
-			}
-			if ok, err := prog.Bool(x); ok && err == nil {
-				own = i + 1
-				break
-			}
-		}
-		all[p.name] = p.variants[own].numbers.Limit
-	}
 	for _, p := range x.snap.policies {
 		holds := true
 		if p.when != nil {
@@ -134,10 +111,31 @@ func naivePlan(x *Exchange) map[string]int64 {
 			continue
 		}
 		for q := p; q != nil; q = q.parent {
-			add(q)
+			addNaively(x, all, q)
 		}
 	}
 	return all
+}
+
+// addNaively adds the limit of p for x, if its dimensions have values.
+func addNaively(x *Exchange, all map[string]int64, p *policy) {
+	for _, d := range p.dims {
+		if _, ok := x.Dimension(d); !ok {
+			return
+		}
+	}
+	own := 0
+	for i, o := range p.conf.Overrides {
+		prog, err := newTestEnv(x).Compile(o.When, expr.Bool)
+		if err != nil {
+			panic(err)
+		}
+		if ok, err := prog.Bool(x); ok && err == nil {
+			own = i + 1
+			break
+		}
+	}
+	all[p.name] = p.variants[own].numbers.Limit
 }
 
 // BenchmarkPlan finds the policies of a request where 1,000 are for all routes, told apart by their conditions.

@@ -117,14 +117,15 @@ func (g *Gateway) restoreQuotas(plan *plan, old map[string]*limiter.Limiter, now
 		if v.spec.Algorithm != limiter.Quota || old[id] != nil {
 			continue
 		}
-		lost := 0
+		lost, skipped := 0, g.quotas.store.Skipped()
 		err := g.quotas.store.Load(id, func(r store.Record) {
 			if !v.limiter.Restore(keyOf(r.Key), r.Window, r.Used, now) {
 				lost++
 			}
 		})
-		if err != nil || lost > 0 {
-			g.log.Error("a quota starts without some of what was spent", "policy", v.limiter.Name(), "keys without room", lost, "error", err)
+		skipped = g.quotas.store.Skipped() - skipped
+		if err != nil || lost > 0 || skipped > 0 {
+			g.log.Error("a quota starts without some of what was spent", "policy", v.limiter.Name(), "without_room", lost, "damaged", skipped, "error", err)
 		}
 	}
 }

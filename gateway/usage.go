@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"weir/internal/mono"
 	"weir/limiter"
@@ -12,35 +11,33 @@ import (
 // Usage is what a key has spent.
 type Usage struct {
 	Key      string        `json:"key"`
-	Allowed  uint64        `json:"allowed"`
-	Refused  uint64        `json:"refused"`
 	Policies []PolicyUsage `json:"policies"`
-	Nodes    []NodeUsage   `json:"nodes"`
 }
 
 // PolicyUsage is what a key has spent of one policy. Allowed and Refused are decisions since the key's bucket was made; rates are
 // null until the key has been watched for a second.
 type PolicyUsage struct {
-	Policy       string `json:"policy"`
-	Level        int    `json:"level"`
-	Mode         string `json:"mode"`
-	Algorithm    string `json:"algorithm"`
-	Limit        int64  `json:"limit"`
-	Window       string `json:"window,omitempty"`
-	Burst        int64  `json:"burst"`
-	Remaining    int64  `json:"remaining"`
-	ResetAfterMS int64  `json:"reset_after_ms"` // -1: nobody knows
-	Allowed      uint32 `json:"allowed"`
-	Refused      uint32 `json:"refused"`
-	Rate1s       *Rates `json:"rate_1s"`
-	Rate1m       *Rates `json:"rate_1m"`
+	Policy       string      `json:"policy"`
+	Level        int         `json:"level"`
+	Mode         string      `json:"mode"`
+	Algorithm    string      `json:"algorithm"`
+	Limit        int64       `json:"limit"`
+	Window       string      `json:"window,omitempty"`
+	Burst        int64       `json:"burst"`
+	Remaining    int64       `json:"remaining"`
+	ResetAfterMS int64       `json:"reset_after_ms"` // -1: when others are done
+	Allowed      uint32      `json:"allowed"`
+	Refused      uint32      `json:"refused"`
+	Rate1s       *Rates      `json:"rate_1s"`
+	Rate1m       *Rates      `json:"rate_1m"`
+	Nodes        []NodeUsage `json:"nodes"`
 }
 
 // NodeUsage is the part of one gateway.
 type NodeUsage struct {
 	Node    string `json:"node"`
-	Allowed uint64 `json:"allowed"`
-	Refused uint64 `json:"refused"`
+	Allowed uint32 `json:"allowed"`
+	Refused uint32 `json:"refused"`
 }
 
 // NodeSummary is what policies have decided at this gateway, and who was busiest.
@@ -66,28 +63,25 @@ type PolicySummary struct {
 // BusyKey is a key and about how many requests it made. Usage of the key has exact figures.
 type BusyKey struct {
 	Key      string `json:"key"`
-	Requests uint64 `json:"requests"`
+	Requests uint64 `json:"requests_estimated"`
 }
 
 // Usage says what a key has spent: one that was used in a check, or the values of a policy's dimensions joined by colons. The key is
 // watched from then on. The error wraps ErrUnknown if no bucket is known of it.
 func (g *Gateway) Usage(s *Snapshot, key string) (*Usage, error) {
 	now := mono.Now()
-	u := &Usage{Key: key}
-	for _, b := range g.find(s, key, now) {
+	u := &Usage{}
+	u.Key = g.find(s, key, now, func(b *watched) {
 		d := b.v.limiter.Peek(b.key, 0, now)
 		allowed, refused, _ := b.v.limiter.Counts(b.key)
-		p := PolicyUsage{Policy: b.p.name, Level: b.p.depth, Mode: b.p.conf.Mode, Algorithm: b.p.conf.Algorithm, Limit: b.v.numbers.Limit,
+		u.Policies = append(u.Policies, PolicyUsage{Policy: b.p.name, Level: b.p.depth, Mode: b.p.conf.Mode, Algorithm: b.p.conf.Algorithm, Limit: b.v.numbers.Limit,
 			Window: b.p.windowText(), Burst: b.v.numbers.Burst, Remaining: d.Left, ResetAfterMS: Millis(d.Reset), Allowed: allowed, Refused: refused,
-			Rate1s: b.over(1), Rate1m: b.over(rateSamples - 1)}
-		u.Policies = append(u.Policies, p)
-		u.Allowed, u.Refused = u.Allowed+uint64(allowed), u.Refused+uint64(refused)
-	}
+			Rate1s: b.over(1), Rate1m: b.over(rateSamples - 1), Nodes: []NodeUsage{{s.conf.Node.Name, allowed, refused}}})
+	})
 	if u.Policies == nil {
-		return nil, fmt.Errorf("%w key %q: it has spent nothing here, or so long ago that it owes nothing", ErrUnknown, key)
+		return nil, fmt.Errorf("%w key: it has spent nothing here, or so long ago that it owes nothing", ErrUnknown)
 	}
 	slices.SortStableFunc(u.Policies, func(a, b PolicyUsage) int { return a.Level - b.Level })
-	u.Nodes = []NodeUsage{{s.conf.Node.Name, u.Allowed, u.Refused}}
 	return u, nil
 }
 
@@ -99,59 +93,94 @@ func (p *policy) windowText() string {
 	return p.conf.Window.String()
 }
 
-// find returns the buckets of a key: those it is known to have by having been watched, and those of policies whose dimensions can have
-// it for a value.
-func (g *Gateway) find(s *Snapshot, key string, now mono.Time) []*watched {
-	g.callers.mu.Lock()
-	defer g.callers.mu.Unlock()
-	w := g.callers.all[key]
-	made := w == nil
-	if made {
-		w = &caller{name: key}
+// find calls each with the buckets of a key: those it is known to have by having been watched, and those of policies whose dimensions
+// can have it for values. It returns what the key is called where it is shown, which is not itself if only secret values are like it.
+func (g *Gateway) find(s *Snapshot, key string, now mono.Time, each func(*watched)) (name string) {
+	c := g.callers
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := map[*watched]bool{}
+	see := func(b *watched) {
+		if b != nil && !seen[b] {
+			seen[b] = true
+			each(b)
+		}
 	}
-	var frame []byte
+	name = key
+	if w := c.all[key]; w != nil {
+		w.asked = now
+		for _, b := range w.buckets {
+			see(b)
+		}
+	}
+	var frame, called []byte
 	for _, p := range s.policies {
-		parts := []string{key}
-		if n := len(p.dims); n > 1 {
-			parts = strings.Split(key, ":")
-		}
-		if len(parts) != len(p.dims) {
-			continue
-		}
-		frame = frame[:0]
-		for _, v := range parts {
-			frame = limiter.AppendPart(frame, v)
-		}
-		k := g.hasher.Sum(frame)
-		for _, v := range p.variants {
-			if _, _, ok := v.limiter.Counts(k); ok && w.bucket(v, k) == nil {
-				w.add(p, v, k, now)
+		for _, values := range splits(key, len(p.dims)) {
+			frame, called = frame[:0], called[:0]
+			for i, v := range values {
+				frame = limiter.AppendPart(frame, v)
+				called = g.appendName(called, i, v, s.dims[p.dims[i]].secret)
+			}
+			k := g.hasher.Sum(frame)
+			for _, v := range p.variants {
+				if _, _, ok := v.limiter.Counts(k); !ok {
+					continue
+				}
+				if len(seen) == 0 {
+					name = string(called)
+				}
+				w := c.watchLocked(called[:min(len(called), maxNameBytes)], 0, now)
+				w.asked = now
+				see(w.see(p, v, k, now))
 			}
 		}
 	}
-	if made && len(w.buckets) > 0 {
-		known := g.callers.watchLocked([]byte(key), 0)
-		known.buckets = w.buckets
-		w = known
-	}
-	c := w.copyLocked()
-	return c.buckets
+	return name
 }
 
-// Reset lets a key start anew with every policy, but for what it has in progress, and returns how many buckets that were.
-func (g *Gateway) Reset(s *Snapshot, key string) (int, error) {
+// maxSplits bounds the ways in which a key with colons in it is read.
+const maxSplits = 64
+
+// splits returns the ways to read a key as n values joined by colons.
+func splits(key string, n int) (all [][]string) {
+	if n == 0 {
+		return nil
+	}
+	values := make([]string, n)
+	var split func(rest string, i int)
+	split = func(rest string, i int) {
+		if i == n-1 {
+			if values[i] = rest; len(all) < maxSplits {
+				all = append(all, slices.Clone(values))
+			}
+			return
+		}
+		for j := range len(rest) {
+			if rest[j] == ':' {
+				values[i] = rest[:j]
+				split(rest[j+1:], i+1)
+			}
+		}
+	}
+	split(key, 0)
+	return all
+}
+
+// Reset lets a key start anew with every policy, but for what it has in progress. It returns how many buckets that were, and what the
+// key is called where it is shown.
+func (g *Gateway) Reset(s *Snapshot, key string) (name string, n int, err error) {
 	now := mono.Now()
-	n := 0
-	buckets := g.find(s, key, now)
-	for _, b := range buckets {
+	found := false
+	name = g.find(s, key, now, func(b *watched) {
+		found = true
 		if b.v.limiter.Reset(b.key, now) {
 			n++
 		}
+	})
+	if !found {
+		return "", 0, fmt.Errorf("%w key: it has spent nothing here, or so long ago that it owes nothing", ErrUnknown)
 	}
-	if len(buckets) == 0 {
-		return 0, fmt.Errorf("%w key %q: it has spent nothing here, or so long ago that it owes nothing", ErrUnknown, key)
-	}
-	return n, nil
+	return name, n, nil
 }
 
 // Summary says what policies have decided here, and who was busiest.

@@ -17,7 +17,7 @@ const (
 	SlidingWindow                  // at most Rate.N in every interval of Rate.Per
 	FixedWindow                    // at most Rate.N in each interval of Rate.Per, counted from 1970
 	Concurrency                    // at most Rate.N at once; given back when done
-	Adaptive                       // a token bucket whose rate a controller moves: see Adapt
+	Adaptive                       // a token bucket whose rate a controller moves: see Adaptation
 	Quota                          // at most Rate.N in each period of a calendar
 )
 

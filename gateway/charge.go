@@ -18,6 +18,7 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 		u := &x.uses[i]
 		x.priority = max(x.priority, u.p.priority)
 		x.settles = x.settles || u.p.settle != nil
+		x.seated = x.seated || u.p.seats
 		if u.p.soft() {
 			x.charge.AddSoft(u.v.limiter, u.key, u.n)
 		} else {
@@ -95,6 +96,10 @@ func (g *Gateway) insist(x *Exchange, refused int) int {
 		}
 		x.charge.Again()
 		if refused = x.charge.Take(mono.Now()); refused < 0 {
+			if x.car.Gone() { // whoever waits behind gets what it was given
+				x.gone = true
+				x.charge.Refund(mono.Now())
+			}
 			return -1
 		}
 	}

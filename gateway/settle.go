@@ -88,6 +88,26 @@ func (x *Exchange) settleCost() {
 	}
 }
 
+// settleLimits corrects costs and gives back the seats that policies count. It comes when the answer is complete, and before the
+// client can have the end of it: the client's next request must find things as this one leaves them.
+func (x *Exchange) settleLimits() {
+	x.settleCost()
+	x.leaveSeats()
+}
+
+// leaveSeats gives back the seats that policies count.
+func (x *Exchange) leaveSeats() {
+	if x.seated {
+		x.charge.Settle(mono.Now())
+	}
+}
+
+// settleCut corrects costs by an answer that broke off. What came of its body is no JSON, even if it looks like it.
+func (x *Exchange) settleCut() {
+	x.capture.on = false
+	x.settleCost()
+}
+
 // answered is an exchange's answer as settle expressions see it.
 type answered Exchange
 

@@ -93,7 +93,7 @@ func (x *h1) deliverWhole() {
 		x.capture.add(p)
 	}
 	x.bytesOut = n
-	x.settleCost()
+	x.settleLimits()
 	x.finishUpstream()
 	if _, err := x.conn.Write(x.out); err != nil {
 		x.bytesOut = 0
@@ -138,8 +138,8 @@ func (x *h1) deliverStream(chunked bool) {
 	if chunked {
 		x.out = appendLastChunk(x.out, &x.answer.Trailers)
 	}
+	x.settleLimits()
 	if x.flush() {
-		x.settleCost()
 		x.finishUpstream()
 	}
 }
@@ -177,7 +177,7 @@ func (x *h1) clientLost(err error) {
 	x.persist, x.linger = false, false
 	x.verdict = Verdict{Reason: ClientGone}
 	x.responseFailed = "client: " + err.Error()
-	x.settleCost()
+	x.settleCut()
 	x.stopUpload()
 	x.dropUpstream()
 }
@@ -188,7 +188,7 @@ func (x *h1) cutAnswer(err error) {
 	x.persist, x.linger = false, false
 	x.verdict = Verdict{Reason: UpstreamError}
 	x.responseFailed = "upstream: " + err.Error()
-	x.settleCost()
+	x.settleCut()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		x.verdict.Reason = UpstreamTimeout
 	}
@@ -296,6 +296,9 @@ func (x *h1) Answer(_ *Exchange, r *Reply) {
 	if x.verdict.Reason == ClientGone {
 		x.persist, x.linger = false, false
 		return
+	}
+	if x.verdict.Reason == Pass {
+		x.leaveSeats()
 	}
 	c := x.conn
 	c.writeSoon()

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,7 +20,6 @@ import (
 	"weir/admin"
 	"weir/config"
 	"weir/gateway"
-	"weir/store"
 	"weir/telemetry"
 	"weir/tls"
 )
@@ -34,17 +35,21 @@ type app struct {
 	tasks sync.WaitGroup
 	ctx   context.Context // ends when the gateway does
 
-	loading  sync.Mutex        // one reload or change of policies at a time; guards the next three
-	base     *config.Config    // what the file says
-	extras   []config.Extra    // policies that came by the API
-	quotas   *store.Store      // nil: no quota has been configured yet, or nothing is kept on disk
-	secret   [16]byte          // of the gateway's hashes
-	mu       sync.Mutex        // guards what follows
-	sum      [sha256.Size]byte // of the file as it was last read
-	stopped  bool
-	conf     atomic.Pointer[config.Config]
-	sockets  map[string]*socket        // by address
-	serving  atomic.Pointer[[]*socket] // those of sockets, for who must not wait for mu
+	secret [16]byte // of the gateway's hashes
+
+	loading sync.Mutex     // one reload or change of policies at a time; guards the next three
+	base    *config.Config // what the file says
+	extras  []config.Extra // policies that came by the API
+	kept    string         // the directory in which quotas are kept; empty: no quota has been configured yet, or data_dir is empty
+
+	stopped   atomic.Bool
+	impatient atomic.Pointer[context.CancelFunc] // ends a wait for the disk
+
+	mu       sync.Mutex                    // guards what follows; who holds it may wait for a file, but not for quotas
+	sum      [sha256.Size]byte             // of the file as it was last read
+	conf     atomic.Pointer[config.Config] // in force
+	sockets  map[string]*socket            // by address
+	serving  atomic.Pointer[[]*socket]     // those of sockets, for who must not wait for mu
 	access   accessLog
 	admin    adminSocket
 	reloaded atomic.Pointer[telemetry.ConfigInfo]
@@ -83,40 +88,83 @@ func run(ctx context.Context, path string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
-	defer a.closeQuotas()
-	if err := a.apply(conf, nil); err != nil {
-		return errors.Join(err, a.stop(0))
-	}
-	a.greet(conf)
-	a.tasks.Go(func() { a.gw.Run(ctx) })
-	a.tasks.Go(func() { config.Watch(ctx, path, known, a.fileChanged) })
+	hangups := make(chan struct{}, 1)
+	started := make(chan error, 1)
+	a.tasks.Go(func() { started <- a.begin(conf) }) // it may wait for a disk, and signals must not
 	for {
 		select {
+		case err := <-started:
+			if err != nil {
+				return errors.Join(err, a.stop(0))
+			}
+			a.greet(conf)
+			a.tasks.Go(func() { a.gw.Run(ctx) })
+			a.tasks.Go(func() { config.Watch(ctx, path, known, a.fileChanged) })
+			a.tasks.Go(func() { a.onHangups(hangups) })
+			continue
 		case <-ctx.Done():
 		case s := <-signals:
 			if s == syscall.SIGHUP {
-				a.reopenAccessLog() // it has been rotated, perhaps, whatever has become of the file
-				a.reload("SIGHUP")
+				select {
+				case hangups <- struct{}{}:
+				default: // one is to be seen to, and will see all that has changed
+				}
 				continue
 			}
-			a.log.Info("stopping", "signal", s.String(), "timeout", a.conf.Load().ShutdownTimeout)
+			a.log.Info("stopping", "signal", s.String(), "timeout", a.shutdownTimeout(conf))
 		}
-		return a.stopOn(signals, cancel)
+		return a.stopOn(signals, cancel, a.shutdownTimeout(conf))
 	}
 }
 
-// stopOn ends the gateway; an interrupt meanwhile (a second Ctrl-C) ends it at once.
-func (a *app) stopOn(signals <-chan os.Signal, cancel func()) error {
+// begin puts the first configuration in force.
+func (a *app) begin(conf *config.Config) error {
+	a.loading.Lock()
+	defer a.loading.Unlock()
+	return a.apply(conf, nil)
+}
+
+// onHangups does what SIGHUP asks for, until ctx ends.
+func (a *app) onHangups(hangups <-chan struct{}) {
+	for {
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-hangups:
+			a.reopenAccessLog() // it has been rotated, perhaps, whatever has become of the file
+			a.reload("SIGHUP")  //nolint:errcheck // it has logged why
+		}
+	}
+}
+
+// shutdownTimeout is that of the configuration in force, or of first if none is yet.
+func (a *app) shutdownTimeout(first *config.Config) time.Duration {
+	if conf := a.conf.Load(); conf != nil {
+		return conf.ShutdownTimeout
+	}
+	return first.ShutdownTimeout
+}
+
+// stopGrace is what the end may take beyond shutdown_timeout: when that has passed, what it has cut is still to be put in order.
+const stopGrace = 700 * time.Millisecond
+
+// stopOn ends the gateway; an interrupt meanwhile (a second Ctrl-C) ends it at once. It does not wait for ever for what does not end.
+func (a *app) stopOn(signals <-chan os.Signal, cancel func(), timeout time.Duration) error {
 	done := make(chan error, 1)
 	go func() {
-		err := a.stop(a.conf.Load().ShutdownTimeout)
+		err := a.stop(timeout)
 		cancel()
 		a.tasks.Wait()
 		done <- err
 	}()
+	late := time.After(timeout + stopGrace)
 	for {
 		select {
 		case err := <-done:
+			return err
+		case <-late:
+			err := errors.New("stopped after shutdown_timeout, before everything had ended: a disk or a peer does not answer")
+			a.log.Error("stopped too early", "error", err)
 			return err
 		case s := <-signals:
 			if s == syscall.SIGINT {
@@ -168,13 +216,13 @@ func (a *app) reload(who string) (*config.Config, error) {
 	return conf, nil
 }
 
+var errStopping = errors.New("the gateway is stopping")
+
 // apply puts a configuration in force, with policies of the API. What can fail comes first and is undone if it does; the rest cannot
-// fail. The caller holds loading, or is the first.
+// fail. The caller holds loading.
 func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.stopped {
-		return errors.New("the gateway is stopping")
+	if a.stopped.Load() {
+		return errStopping
 	}
 	conf, err := a.merge(base, extras)
 	if err != nil {
@@ -194,8 +242,15 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 		return err
 	}
 	undo = append(undo, snap.Discard)
-	if err = a.openQuotas(conf); err != nil {
+	forget, err := a.prepareQuotas(conf, snap)
+	if err != nil {
 		return err
+	}
+	undo = append(undo, forget)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped.Load() {
+		return errStopping
 	}
 	added, err := a.bind(conf)
 	if err != nil {
@@ -218,42 +273,78 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 	if err := a.level.UnmarshalText([]byte(conf.Telemetry.Log.Level)); err != nil {
 		a.log.Error("BUG: log level", "error", err)
 	}
-	a.base, a.extras = base, extras
-	a.conf.Store(conf)
-	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
 	a.gw.Install(snap)
+	a.base, a.extras = base, extras
+	a.conf.Store(conf) // what people are shown is in force
+	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
 	a.useAccessLog(log)
 	a.useSockets(conf, added)
 	a.useAdmin(conf, adminChange)
 	return nil
 }
 
-// stop drains: unready, no new connections, what is in flight finishes within timeout.
+// stop drains: unready, no new connections, what is in flight finishes within timeout. All that comes before it takes a lock which a
+// reload may hold, and nothing waits much longer than timeout.
 func (a *app) stop(timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	end := time.Now().Add(timeout)
+	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
-	a.mu.Lock()
+	a.stopped.Store(true)
+	if f := a.impatient.Load(); f != nil {
+		(*f)() // a reload that waits for the disk fails
+	}
+	var sockets []*socket
+	if s := a.serving.Load(); s != nil {
+		sockets = *s
+	}
+	left := a.drain(ctx, sockets)
+	last, cancelLast := context.WithTimeout(context.Background(), max(time.Until(end), stopGrace/2))
+	defer cancelLast()
+	unsaved := a.gw.ReleaseQuotas(last)
+	if unsaved != nil {
+		a.log.Error("not all that was spent is on disk", "error", unsaved)
+	}
+	if !lockBefore(last, &a.mu) {
+		return errors.Join(unsaved, errors.New("a reload was under way and did not end within shutdown_timeout"))
+	}
 	defer a.mu.Unlock()
-	a.stopped = true
-	for _, s := range a.sockets {
-		s.mux.Close() //nolint:errcheck // it is going away
-	}
-	left := a.gw.Drain(ctx)
-	for _, s := range a.sockets {
-		s.mux.Wait(ctx) //nolint:errcheck // Drain has said what is left
-	}
+	a.drain(last, slices.Collect(maps.Values(a.sockets))) // those that a last reload has added
 	a.gw.Close()
 	a.admin.now.close()
 	if a.access.log != nil {
 		a.access.log.Close() //nolint:errcheck // its writer has logged why
 	}
 	if left > 0 {
-		return fmt.Errorf("%d connections were cut after shutdown_timeout", left)
+		return errors.Join(unsaved, fmt.Errorf("%d connections were cut after shutdown_timeout", left))
 	}
-	if a.conf.Load() != nil {
+	if a.conf.Load() != nil && unsaved == nil {
 		a.log.Info("stopped")
 	}
-	return nil
+	return unsaved
+}
+
+// drain takes no more connections and ends those there are, until ctx ends. It returns how many that has cut.
+func (a *app) drain(ctx context.Context, sockets []*socket) (left int) {
+	for _, s := range sockets {
+		s.mux.Close() //nolint:errcheck // it is going away
+	}
+	left = a.gw.Drain(ctx)
+	for _, s := range sockets {
+		s.mux.Wait(ctx) //nolint:errcheck // Drain has said what is left
+	}
+	return left
+}
+
+// lockBefore locks mu, unless ctx ends before it can.
+func lockBefore(ctx context.Context, mu *sync.Mutex) bool {
+	for !mu.TryLock() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return true
 }
 
 func (a *app) http01(path, host string) ([]byte, bool) {

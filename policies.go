@@ -176,6 +176,13 @@ func (c controller) DeletePolicy(_, name, ifMatch string) error {
 	})
 }
 
+func (c controller) CheckFault(r admin.CheckRequest) error {
+	if err := gateway.CheckEndpoint(r.Metadata["endpoint"]); err != nil {
+		return fmt.Errorf("endpoint: %w", err)
+	}
+	return nil
+}
+
 func (c controller) Check(r admin.CheckRequest) admin.CheckResult {
 	tokens := int64(1)
 	if r.Tokens != nil {

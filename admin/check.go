@@ -64,6 +64,16 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request) {
 		answerProblem(w, *p)
 		return
 	}
+	for i := range checks {
+		if err := s.controller.CheckFault(checks[i]); err != nil {
+			path := "metadata"
+			if many {
+				path = fmt.Sprintf("checks[%d].metadata", i)
+			}
+			answerProblem(w, problem{Status: http.StatusUnprocessableEntity, Detail: "Nothing was spent.", Faults: []fault{{Path: path, Message: err.Error()}}})
+			return
+		}
+	}
 	if who(r).role < checker {
 		for i := range checks {
 			if checks[i].spends() {

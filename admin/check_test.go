@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -29,6 +30,13 @@ func (g *gateway) Usage(key string) (any, error) {
 }
 
 func (g *gateway) Summary() any { return map[string]int{"keys": 3} }
+
+func (g *gateway) CheckFault(c CheckRequest) error {
+	if c.Metadata["endpoint"] == "bad" {
+		return errors.New("endpoint: no path")
+	}
+	return nil
+}
 
 func (g *gateway) ResetKey(who, key string) (string, any, error) {
 	g.asked = append(g.asked, "reset "+key+" by "+who)
@@ -157,6 +165,7 @@ func TestChecksThatAreRefused(t *testing.T) {
 	f(manyChecks(1001), 422, "up to 1000 checks")
 	f(`{"checks":[`+strings.Repeat(`{},`, 300_000)+`{}]}`, 422, "up to 1000 checks")
 	f(`{"key":"a","metadata":{"x":"`+strings.Repeat("x", maxBatch)+`"}}`, 413, "1048576 bytes")
+	f(`{"checks":[{"key":"a"},{"key":"b","metadata":{"endpoint":"bad"}}]}`, 422, "checks[1].metadata: endpoint: no path")
 	for _, media := range []string{"", "Content-Type: text/plain", asYAML} {
 		refused(t, media, ask(open().Handler(), "POST /api/v1/check", `{"key":"a"}`, media), 415, "application/json")
 	}

@@ -44,6 +44,8 @@ type Controller interface {
 	// or the parent of another.
 	DeletePolicy(who, name, ifMatch string) error
 
+	// CheckFault says what is wrong with a check's metadata, or nothing: a client's fault (422).
+	CheckFault(CheckRequest) error
 	// Check spends, or looks, as a request with those dimensions would.
 	Check(CheckRequest) CheckResult
 	// Usage returns what a key spent. ErrNotFound: nothing is known of it.

@@ -50,6 +50,10 @@ func (g *Gateway) factor(id string) float64 {
 
 // adapt moves adaptive limits by what they met since the last call, if that is long enough ago.
 func (g *Gateway) adapt(now mono.Time) {
+	if !g.install.TryLock() { // another configuration is being put in force: it would get the numbers of the old one
+		return
+	}
+	defer g.install.Unlock()
 	s := g.snap.Load()
 	if s == nil {
 		return
@@ -68,7 +72,7 @@ func (g *Gateway) adapt(now mono.Time) {
 			continue
 		}
 		pressure := p.pressure()
-		for _, v := range p.variants {
+		for _, v := range p.each {
 			st := a.states[v.identity]
 			if st == nil {
 				st = new(adaptation)
@@ -89,14 +93,15 @@ func (g *Gateway) adapt(now mono.Time) {
 
 func (a *adaptation) step(v *variant, pressure float64, every time.Duration) {
 	stats := v.limiter.Stats()
-	allowed, refused := stats.Allowed-a.allowed, stats.Refused-a.refused
-	first := a.Factor == 0
-	a.allowed, a.refused = stats.Allowed, stats.Refused
-	if first {
+	allowed, refused := float64(stats.Allowed-a.allowed), float64(stats.Refused-a.refused)
+	switch {
+	case a.Factor == 0:
 		a.Factor, a.applied = 1, 1
-		return
+	case stats.Allowed < a.allowed || stats.Refused < a.refused: // the limiter is another one
+	default:
+		a.Adaptation = a.Next(limiter.Observation{Every: every, Pressure: pressure, Asked: allowed + refused, Admitted: allowed})
 	}
-	a.Adaptation = a.Next(limiter.Observation{Every: every, Pressure: pressure, Asked: float64(allowed + refused), Admitted: float64(allowed)})
+	a.allowed, a.refused = stats.Allowed, stats.Refused
 }
 
 // pressure is that of the pool under most pressure of those that the policy's requests go to.

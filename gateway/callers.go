@@ -122,7 +122,7 @@ func (w *caller) bucket(v *variant, k limiter.Key) *watched {
 }
 
 // maxBuckets bounds the buckets watched for one caller.
-const maxBuckets = 64
+const maxBuckets = 16
 
 // see returns the bucket of a caller, watched from now on; nil if it has too many.
 func (w *caller) see(p *policy, v *variant, k limiter.Key, now mono.Time) *watched {
@@ -190,7 +190,7 @@ func (c *callers) retain(s *Snapshot) {
 	}
 	now := map[*limiter.Limiter]place{}
 	for _, p := range s.policies {
-		for _, v := range p.variants {
+		for _, v := range p.each {
 			now[v.limiter] = place{p, v}
 		}
 	}

@@ -34,7 +34,7 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 	if x.gone {
 		return Verdict{Reason: ClientGone, Close: true}
 	}
-	x.countDecisions(refused)
+	x.count(x.charge.Decisions(), refused)
 	g.callers.sample(x)
 	if refused >= 0 {
 		u := &x.uses[refused]
@@ -51,9 +51,8 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 	return Verdict{}
 }
 
-// countDecisions counts what each policy decided. A refused request counts where it was refused; the others were not charged.
-func (x *Exchange) countDecisions(refused int) {
-	ds := x.charge.Decisions()
+// count counts what each policy decided. A refused request counts where it was refused; the others were not charged.
+func (x *Exchange) count(ds []limiter.Decision, refused int) {
 	for i := range x.uses {
 		p := x.uses[i].p
 		switch {

@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
+	"weir/gateway/route"
 	"weir/internal/mono"
 	"weir/limiter"
 )
@@ -41,11 +44,15 @@ type CheckDecision struct {
 // Check spends Tokens of every policy that applies to a request as described, or of none, by the same code as for a request that is
 // served. Dimensions have the values of the metadata; those that it does not name have their default, or none. Policies for some routes
 // apply if the endpoint's route is one of them. Seats are looked at and not taken, as nobody would give them back.
+// An endpoint that no request could have, see CheckEndpoint, counts as none.
 func (g *Gateway) Check(s *Snapshot, in CheckQuestion) CheckAnswer {
-	q := &question{method: in.Metadata["method"], host: in.Metadata["host"], path: in.Metadata["endpoint"], header: http.Header{}}
+	q := &question{method: in.Metadata["method"], header: http.Header{}}
 	if q.method == "" {
 		q.method = http.MethodGet
 	}
+	host, _ := splitHost([]byte(in.Metadata["host"]))
+	q.host = strings.ToLower(string(host))
+	q.path, q.query, _ = endpointOf(in.Metadata["endpoint"])
 	x := &Exchange{gw: g, snap: s, car: q, start: mono.Now(), peerText: new(peerText), checking: true, tokens: in.Tokens, key: in.Key}
 	x.token.checked = true // claims come from the metadata
 	for i := range s.dims {
@@ -66,14 +73,36 @@ func (g *Gateway) Check(s *Snapshot, in CheckQuestion) CheckAnswer {
 	if len(x.uses) == 0 {
 		return CheckAnswer{Allowed: true, Decisions: []CheckDecision{}, Unknown: unknown}
 	}
-	refused := x.checkCharge()
-	x.countDecisions(refused)
+	ds, refused := x.checkCharge()
+	x.count(ds, refused)
 	if in.Tokens > 0 {
 		g.callers.note(x, 1)
 	}
-	a := x.checkAnswer(refused)
+	a := x.checkAnswer(ds, refused)
 	a.Unknown = unknown
 	return a
+}
+
+// CheckEndpoint says what is wrong with the endpoint of a check: it is the path of a request, with a query or without.
+func CheckEndpoint(endpoint string) error {
+	_, _, err := endpointOf(endpoint)
+	return err
+}
+
+// endpointOf takes an endpoint apart. The path is normalised, as that of a request is, so that another spelling finds the same route.
+func endpointOf(endpoint string) (path, query string, err error) {
+	if endpoint == "" {
+		return "", "", nil
+	}
+	path, query, _ = strings.Cut(endpoint, "?")
+	if path[0:min(1, len(path))] != "/" {
+		return "", "", fmt.Errorf("%q does not begin with /: write the path of the request", endpoint)
+	}
+	p, err := route.Normalize(nil, []byte(path))
+	if err != nil {
+		return "", "", err
+	}
+	return string(p), query, nil
 }
 
 // unknown returns the names in a check's metadata that are no dimension, and nothing else that a check knows.
@@ -91,16 +120,29 @@ func (s *Snapshot) unknown(metadata map[string]string) (names []string) {
 	return names
 }
 
-// checkCharge spends what a check asks for, seats excepted.
-func (x *Exchange) checkCharge() (refused int) {
+// checkCharge spends what a check asks for, seats excepted: if there are none left, nothing is spent. It returns what each policy says,
+// in the order of x.uses, and which one refuses, or -1.
+func (x *Exchange) checkCharge() (ds []limiter.Decision, refused int) {
 	seats := -1
+	for i := range x.uses {
+		if u := &x.uses[i]; u.p.seats && seats < 0 && !u.p.soft() && !u.v.limiter.Peek(u.key, u.n, x.start).OK {
+			seats = i
+		}
+	}
+	if seats >= 0 {
+		for i := range x.uses {
+			u := &x.uses[i]
+			d, rest := u.v.limiter.Peek(u.key, u.n, x.start), u.v.limiter.Peek(u.key, 0, x.start)
+			d.Left, d.Reset = rest.Left, rest.Reset
+			ds = append(ds, d)
+		}
+		return ds, seats
+	}
 	for i := range x.uses {
 		u := &x.uses[i]
 		n := u.n
 		if u.p.seats {
-			if n = 0; seats < 0 && !u.p.soft() && !u.v.limiter.Peek(u.key, u.n, x.start).OK {
-				seats = i
-			}
+			n = 0
 		}
 		if u.p.soft() {
 			x.charge.AddSoft(u.v.limiter, u.key, n)
@@ -109,27 +151,21 @@ func (x *Exchange) checkCharge() (refused int) {
 		}
 	}
 	refused = x.charge.Take(x.start)
-	if refused < 0 && seats >= 0 {
-		x.charge.Refund(x.start)
-		refused = seats
-	} else {
-		x.charge.Settle(x.start)
-	}
-	ds := x.charge.Decisions()
+	x.charge.Settle(x.start)
+	ds = x.charge.Decisions()
 	for i := range x.uses {
 		if u := &x.uses[i]; u.p.seats {
 			ds[i] = u.v.limiter.Peek(u.key, u.n, x.start)
 		}
 	}
-	return refused
+	return ds, refused
 }
 
-func (x *Exchange) checkAnswer(refused int) CheckAnswer {
+func (x *Exchange) checkAnswer(ds []limiter.Decision, refused int) CheckAnswer {
 	a := CheckAnswer{Allowed: refused < 0, Wait: x.charge.Wait(), Decisions: make([]CheckDecision, 0, len(x.uses))}
-	ds := x.charge.Decisions()
 	tight := refused
 	if tight < 0 {
-		tight = x.tightest()
+		tight = x.tightest(ds)
 	}
 	if tight >= 0 {
 		u := &x.uses[tight]

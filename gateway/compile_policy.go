@@ -15,22 +15,21 @@ import (
 
 func (p *compiler) compilePolicies() error {
 	p.snap.everywhere = new(index)
+	var all []*policy
 	for i := range p.conf.Policies {
 		c := &p.conf.Policies[i]
-		if c.Mode == "off" {
-			continue
-		}
 		pol, err := p.compilePolicy(c, i)
 		if err != nil {
 			return fmt.Errorf("policy %s: %w", c.Name, err)
 		}
 		p.policies[c.Name] = pol
-		p.snap.policies = append(p.snap.policies, pol)
+		if all = append(all, pol); !pol.off {
+			p.snap.policies = append(p.snap.policies, pol)
+		}
 	}
 	// Parents may stand behind their children. The shallowest come first, as shares need the parent's variants.
-	byDepth := slices.Clone(p.snap.policies)
-	slices.SortStableFunc(byDepth, func(a, b *policy) int { return a.depth - b.depth })
-	for _, pol := range byDepth {
+	slices.SortStableFunc(all, func(a, b *policy) int { return a.depth - b.depth })
+	for _, pol := range all {
 		pol.parent = p.policies[pol.conf.Parent]
 		p.snap.nested = p.snap.nested || pol.parent != nil
 		if err := p.compileVariants(pol); err != nil {
@@ -48,12 +47,29 @@ func (p *compiler) compilePolicies() error {
 			p.snap.everywhere.add(i, pol.when, p.dimOf)
 		}
 	}
+	return p.fits()
+}
+
+// fits refuses a configuration whose limiters take more than half of the memory for buckets before the first one.
+func (p *compiler) fits() error {
+	memory := int64(p.conf.Node.LimiterMemory)
+	p.snap.fixed = int64(len(p.snap.plan.limiters)) * limiter.FixedBytes(bucketBytes(memory))
+	if p.snap.fixed > memory/2 {
+		return fmt.Errorf("%d policies and overrides take %d MiB before the first bucket, more than half of node.limiter_memory: raise it to %d MiB, or write fewer",
+			len(p.snap.plan.limiters), p.snap.fixed>>20, 2*p.snap.fixed>>20+1)
+	}
 	return nil
 }
 
+// bucketBytes is what the buckets of one policy may take of the memory for all.
+func bucketBytes(memory int64) int64 { return max(memory/4, limiter.MinMaxBytes) }
+
 func (p *compiler) compilePolicy(c *config.Policy, order int) (*policy, error) {
-	pol := &policy{name: c.Name, conf: c, order: order, depth: c.Depth, shadow: c.Mode == "shadow", tag: c.Action == "tag" && c.Mode != "shadow",
-		cell: p.gw.hub.Policy(c.Name, c.Mode), quoted: strconv.Quote(c.Name), seats: c.Algorithm == "concurrency", priority: unspecified}
+	pol := &policy{name: c.Name, conf: c, order: order, off: c.Mode == "off", depth: c.Depth, shadow: c.Mode == "shadow", tag: c.Action == "tag" && c.Mode != "shadow",
+		quoted: strconv.Quote(c.Name), seats: c.Algorithm == "concurrency", priority: unspecified}
+	if !pol.off {
+		pol.cell = p.gw.hub.Policy(c.Name, c.Mode)
+	}
 	for i, n := range priorityNames {
 		if n == c.Priority {
 			pol.priority = unspecified + priority(i)
@@ -106,57 +122,51 @@ func reserves(c *config.Policy) bool {
 	return false
 }
 
-// compileVariants makes a variant for each override and for none, and where one is a share for each of the parent's.
+// compileVariants makes a variant for each override and for none, and where one is a share for each of the parent's: variants has
+// `across` of them for each, which are the same one where nothing is a share.
 func (p *compiler) compileVariants(pol *policy) error {
 	c := pol.conf
-	parents := []config.Numbers{{}}
 	pol.across = 1
-	relative := false
 	for o := -1; o < len(c.Overrides); o++ {
-		relative = relative || c.Relative(o)
-	}
-	if relative {
-		if pol.parent == nil { // it is off: what it would allow still counts
-			parents[0] = p.numbersOf(c.Parent)
-		} else {
-			parents = parents[:0]
-			for _, v := range pol.parent.variants {
-				parents = append(parents, v.numbers)
-			}
-			pol.across = len(parents)
+		if c.Relative(o) {
+			pol.across = len(pol.parent.variants)
 		}
 	}
+	seen := map[string]int{} // conditions
 	for o := -1; o < len(c.Overrides); o++ {
-		when := ""
+		of := ""
 		if o >= 0 {
-			when = c.Overrides[o].When
+			when := c.Overrides[o].When
+			of = strconv.Quote(when) + "#" + strconv.Itoa(seen[when])
+			seen[when]++
 		}
-		for i, n := range parents {
-			which := ""
-			if relative && pol.parent != nil {
-				which = pol.parent.variants[i].identity
-			}
-			v, err := p.variant(pol, c.Numbers(o, n), identity(c.Name, c.Algorithm, c.Scope, p.dimensionMeaning(c.Dimensions), c.Timezone, calendarOf(c), when, which))
+		if !c.Relative(o) {
+			v, err := p.variant(pol, c.Numbers(o, config.Numbers{}), of)
 			if err != nil {
 				return err
 			}
+			pol.variants = append(pol.variants, slices.Repeat([]*variant{v}, pol.across)...)
+			continue
+		}
+		shares := map[*variant]*variant{} // the parent may have one several times
+		for _, parent := range pol.parent.variants {
+			if v := shares[parent]; v != nil {
+				pol.variants = append(pol.variants, v)
+				continue
+			}
+			share := of
+			if parent.of != "" {
+				share += " of " + pol.parent.name + " " + parent.of
+			}
+			v, err := p.variant(pol, c.Numbers(o, parent.numbers), share)
+			if err != nil {
+				return err
+			}
+			shares[parent] = v
 			pol.variants = append(pol.variants, v)
 		}
 	}
 	return nil
-}
-
-// numbersOf is what a policy allows without an override.
-func (p *compiler) numbersOf(name string) config.Numbers {
-	for i := range p.conf.Policies {
-		if c := &p.conf.Policies[i]; c.Name == name {
-			if c.Relative(-1) {
-				return c.Numbers(-1, p.numbersOf(c.Parent))
-			}
-			return c.Numbers(-1, config.Numbers{})
-		}
-	}
-	return config.Numbers{}
 }
 
 func calendarOf(c *config.Policy) string {
@@ -166,25 +176,31 @@ func calendarOf(c *config.Policy) string {
 	return c.Window.Calendar
 }
 
-func (p *compiler) variant(pol *policy, n config.Numbers, id string) (*variant, error) {
+// variant makes the variant of an override, which `of` names: "" for none. A policy that is off has no buckets, but what it would allow
+// others a share of.
+func (p *compiler) variant(pol *policy, n config.Numbers, of string) (*variant, error) {
 	c := pol.conf
 	spec, err := specOf(c, n)
 	if err != nil {
 		return nil, err
 	}
-	v := &variant{identity: id, spec: spec, numbers: n}
+	v := &variant{of: of, spec: spec, numbers: n}
 	v.describe(c)
-	if err := spec.Validate(); err != nil {
-		return nil, err
+	if err := spec.Validate(); err != nil || pol.off {
+		return v, err
 	}
-	if v.limiter = p.gw.live.limiter(id); v.limiter == nil {
-		memory := int64(p.conf.Node.LimiterMemory)
-		o := limiter.Options{Budget: p.gw.budget, MaxBytes: max(memory/4, limiter.MinMaxBytes), Epoch: p.gw.epoch, Track: c.Algorithm == "quota"}
+	v.identity = identity(c.Name, c.Algorithm, c.Scope, p.dimensionMeaning(c.Dimensions), c.Timezone, calendarOf(c), of)
+	if p.snap.plan.limiters[v.identity] != nil {
+		panic("BUG: two variants of policy " + c.Name + " are one")
+	}
+	if v.limiter = p.gw.live.limiter(v.identity); v.limiter == nil {
+		o := limiter.Options{Budget: p.gw.budget, MaxBytes: bucketBytes(int64(p.conf.Node.LimiterMemory)), Epoch: p.gw.epoch, Track: c.Algorithm == "quota"}
 		if v.limiter, err = limiter.New(c.Name, spec, o); err != nil {
 			return nil, err
 		}
 	}
-	p.snap.plan.limiters[id] = v
+	p.snap.plan.limiters[v.identity] = v
+	pol.each = append(pol.each, v)
 	return v, nil
 }
 
@@ -210,6 +226,9 @@ func specOf(c *config.Policy, n config.Numbers) (limiter.Spec, error) {
 	}
 	return s, nil
 }
+
+// maxInteger is the largest number in a structured field (RFC 8941, section 3.3.1).
+const maxInteger = 999_999_999_999_999
 
 // locations are the time zones that were loaded: the same one each time, so that a reload does not look like a change.
 var locations sync.Map
@@ -245,7 +264,11 @@ func (v *variant) describe(c *config.Policy) {
 	case "month":
 		w = 30 * 24 * 3600
 	}
-	v.head = fmt.Sprintf("%s;q=%d;w=%d", quoted, v.numbers.Limit, w)
+	q := v.numbers.Limit
+	if d := c.Window.Every; d > 0 && d < time.Second { // w is in whole seconds: as many as pass in one
+		q = int64(min(float64(q)*(float64(time.Second)/float64(d)), maxInteger))
+	}
+	v.head = fmt.Sprintf("%s;q=%d;w=%d", quoted, min(q, maxInteger), w)
 	v.allows = fmt.Sprintf("%d per %s", v.numbers.Limit, c.Window)
 }
 

@@ -96,9 +96,6 @@ const sweepEvery = 250 * time.Millisecond
 func (g *Gateway) Run(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	var beside sync.WaitGroup
-	defer beside.Wait()
-	beside.Go(func() { g.keepQuotas(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -108,6 +105,7 @@ func (g *Gateway) Run(ctx context.Context) {
 			g.live.expire(mono.Now())
 			g.adapt(mono.Now())
 			g.callers.tick(mono.Now())
+			g.watchQuotas(mono.Now())
 		}
 	}
 }

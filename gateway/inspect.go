@@ -123,7 +123,7 @@ func (g *Gateway) LimiterStats() []telemetry.LimiterStats {
 		if p.conf.Algorithm == "adaptive" {
 			st.Factor = g.factor(p.variants[0].identity)
 		}
-		for _, v := range p.variants {
+		for _, v := range p.each {
 			one := v.limiter.Stats()
 			st.Keys, st.Bytes = st.Keys+one.Keys, st.Bytes+one.Bytes
 			st.Evictions, st.Overflow = st.Evictions+one.Evictions, st.Overflow+one.Overflow
@@ -135,7 +135,10 @@ func (g *Gateway) LimiterStats() []telemetry.LimiterStats {
 }
 
 // LimiterMemory is what the buckets of all policies take, and may take, in bytes.
-func (g *Gateway) LimiterMemory() (used, most int64) { return g.budget.Used(), g.budget.Most() }
+func (g *Gateway) LimiterMemory() (used, most int64) {
+	fixed := g.Snapshot().fixed
+	return g.budget.Used() + fixed, g.budget.Most() + fixed
+}
 
 // TokenStats is what metrics show of the check of tokens; false if no dimension comes from one.
 func (g *Gateway) TokenStats() (telemetry.TokenStats, bool) {

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"maps"
+
 	"weir/internal/mono"
 	"weir/limiter"
 )
@@ -44,8 +46,7 @@ func (g *Gateway) Install(s *Snapshot) {
 	if plan.verifier != oldTokens {
 		plan.verifier.start()
 	}
-	g.budget.Set(int64(s.conf.Node.LimiterMemory))
-	g.restoreQuotas(plan, oldLimiters, now)
+	g.budget.Set(int64(s.conf.Node.LimiterMemory) - s.fixed)
 
 	for _, pc := range plan.pools {
 		g.installPool(pc, oldPools[pc.identity] == nil, now)
@@ -63,10 +64,10 @@ func (g *Gateway) Install(s *Snapshot) {
 			l.background.Go(p.retire)
 		}
 	}
-	for id, old := range oldLimiters {
-		if plan.limiters[id] == nil {
-			old.Retire()
-		}
+	maps.DeleteFunc(oldLimiters, func(id string, _ *limiter.Limiter) bool { return plan.limiters[id] != nil })
+	g.keepQuotas(oldLimiters)
+	for _, old := range oldLimiters {
+		old.Retire()
 	}
 	if oldTokens != nil && oldTokens != plan.verifier {
 		l.background.Go(oldTokens.retire)

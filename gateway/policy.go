@@ -16,7 +16,8 @@ type policy struct {
 	conf     *config.Policy
 	order    int // in the configuration
 	depth    int
-	parent   *policy       // nil: none, or one that is off
+	parent   *policy       // nil: none
+	off      bool          // there for its children alone
 	shadow   bool          // counted and reported, never refuses
 	tag      bool          // never refuses: the endpoint is told
 	waits    time.Duration // how long a refused request may wait and ask again; 0: it is told when its turn is, or refused
@@ -28,9 +29,10 @@ type policy struct {
 	settle   *expr.Settle
 	seats    bool // given back when the request is done
 	variants []*variant
-	across   int     // how many variants of the parent there are for each of its own overrides: 1 unless a number is a share
-	choose   *index  // of overrides; nil: there are none
-	pools    []*pool // that the routes it applies to use
+	each     []*variant // those of variants, each once
+	across   int        // how many variants of the parent there are for each of its own overrides: 1 unless a number is a share
+	choose   *index     // of overrides; nil: there are none
+	pools    []*pool    // that the routes it applies to use
 	cell     *telemetry.PolicyCell
 	quoted   string // "name"
 	priority priority
@@ -39,6 +41,7 @@ type policy struct {
 // variant is a policy with the numbers of one override, or of none. It has buckets of its own, so that numbers never mix in one.
 type variant struct {
 	identity string
+	of       string // what names its override among those of the policy, and of the parents it is a share of; "" for none
 	limiter  *limiter.Limiter
 	spec     limiter.Spec
 	numbers  config.Numbers
@@ -83,7 +86,9 @@ func (x *Exchange) plan() {
 	if x.snap.nested {
 		for _, u := range x.uses { // those found so far
 			for p := u.p.parent; p != nil && !x.applies(p); p = p.parent {
-				x.use(p, false) // one without a value for a dimension is passed over
+				if !p.off {
+					x.use(p, false) // one without a value for a dimension is passed over
+				}
 			}
 		}
 	}

@@ -111,7 +111,9 @@ func naivePlan(x *Exchange) map[string]int64 {
 			continue
 		}
 		for q := p; q != nil; q = q.parent {
-			addNaively(x, all, q)
+			if !q.off {
+				addNaively(x, all, q)
+			}
 		}
 	}
 	return all

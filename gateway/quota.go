@@ -3,7 +3,11 @@ package gateway
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/internal/mono"
@@ -15,142 +19,387 @@ const (
 	keepEvery   = 100 * time.Millisecond // how much spending a crash may forget
 	keepShare   = 10                     // or so many times what writing it takes: a large table is written less often
 	keepLatest  = 5 * time.Second        // but not more
+	hungAfter   = 5 * time.Second        // a disk that takes longer for one thing is not waited for
 	expireEvery = time.Hour
+	maxSkew     = time.Minute // between the process's clock and the wall's, for either to be believed when records are removed
 )
 
-// quotas keeps what quota policies have counted on disk.
+// QuotaStore is where quotas are kept; a *store.Store is one. A call takes as long as the disk does, perhaps for ever. The
+// gateway makes one at a time, all from one goroutine.
+type QuotaStore interface {
+	Load(policy string, each func(store.Record)) error
+	Save(batch []store.Change) error
+	Expire(policy string, before int64) (int, error)
+	Retain(policies []string) error
+	Skipped() int64
+	Close() error
+}
+
+// quotas is what is between the quotas in force and the disk. Nobody waits for the disk with mu held.
 type quotas struct {
 	mu      sync.Mutex
-	store   *store.Store // nil: nothing is kept
-	pending map[quotaKey]store.Record
+	pending pending
+	keeper  *keeper // nil: nothing is kept
+	hung    bool    // it has been said; Run's own
+}
+
+// keeper is the goroutine that waits for the disk, so that nobody else has to: it opens, loads, saves and closes.
+type keeper struct {
+	gw      *Gateway
+	opened  chan struct{} // closed when the store is open, or err says why not
+	err     error
+	loads   chan *loading
+	release sync.Once
+	ending  chan struct{} // closed when it is to end
+	done    chan struct{} // closed when it has, and lost says what that forgot
+	lost    error
+
+	writes atomic.Bool  // a configuration with this store is in force
+	busy   atomic.Int64 // mono.Time since when the disk works on one thing; 0: it does not
+	kept   atomic.Int64 // mono.Time up to which all spending is on disk
+
+	// Its goroutine's own.
+	store   QuotaStore
 	failing bool
 	expired mono.Time
+	skewed  bool
 }
 
-type quotaKey struct {
-	policy string // identity of the variant
-	key    limiter.Key
-}
-
-// KeepQuotas says where quotas are kept, before the first Install that needs it. The caller closes s after Run has ended.
-func (g *Gateway) KeepQuotas(s *store.Store) {
-	g.quotas.mu.Lock()
-	g.quotas.store = s
-	g.quotas.mu.Unlock()
-}
-
-// keepQuotas writes what changed to disk until ctx ends, and once more then.
-func (g *Gateway) keepQuotas(ctx context.Context) {
-	t := time.NewTimer(keepEvery)
-	defer t.Stop()
-	for {
+// KeepQuotas opens a store, for the quotas of the next Install and what follows. It returns open's error, or one that says
+// that it took until ctx ended; if it opens after all, it is closed again. ReleaseQuotas ends what KeepQuotas has begun.
+func (g *Gateway) KeepQuotas(ctx context.Context, open func() (QuotaStore, error)) error {
+	k := &keeper{gw: g, opened: make(chan struct{}), loads: make(chan *loading), ending: make(chan struct{}), done: make(chan struct{})}
+	q := &g.quotas
+	q.mu.Lock()
+	if old := q.keeper; old != nil {
 		select {
-		case <-ctx.Done():
-			g.saveQuotas()
-			return
-		case <-t.C:
-			began := mono.Now()
-			g.saveQuotas()
-			g.expireQuotas(began)
-			t.Reset(min(max(keepEvery, keepShare*mono.Now().Sub(began)), keepLatest))
+		case <-old.done:
+		default:
+			q.mu.Unlock()
+			return fmt.Errorf("the disk has not answered for %s: an earlier attempt still waits for it", old.waits(mono.Now()).Round(time.Second))
 		}
 	}
+	q.keeper = k
+	q.mu.Unlock()
+	k.kept.Store(int64(mono.Now()))
+	k.busy.Store(int64(mono.Now()))
+	go k.run(open)
+	select {
+	case <-k.opened:
+		return k.err
+	case <-ctx.Done():
+		k.end()
+		return errors.New("the disk does not answer")
+	}
+}
+
+// ReleaseQuotas writes what is not on disk yet and closes the store. It returns when that is done or ctx ends; the error says
+// what a restart forgets.
+func (g *Gateway) ReleaseQuotas(ctx context.Context) error {
+	k := g.keeper()
+	if k == nil {
+		return nil
+	}
+	k.end()
+	select {
+	case <-k.done:
+		return k.lost
+	default:
+	}
+	select {
+	case <-k.done:
+		return k.lost
+	case <-ctx.Done():
+	}
+	if !k.writes.Load() {
+		return nil
+	}
+	return fmt.Errorf("quotas: the disk has not answered for %s: what was spent since %s is forgotten", k.waits(mono.Now()).Round(time.Millisecond), k.keptUntil())
+}
+
+// LoadQuotas gives the limiters that s has and that are not in force what was kept of them: on disk, or for it. It returns
+// when that is done, or with an error when it failed or ctx ends. undo is for when s comes to nothing after all.
+func (g *Gateway) LoadQuotas(ctx context.Context, s *Snapshot) (undo func(), err error) {
+	l := &loading{done: make(chan struct{})}
+	for id, v := range s.plan.limiters {
+		if v.spec.Algorithm == limiter.Quota && g.live.limiter(id) == nil {
+			l.variants = append(l.variants, v)
+		}
+	}
+	k := g.keeper()
+	if k == nil || len(l.variants) == 0 {
+		return func() {}, nil
+	}
+	before := g.budget.Most()
+	if memory := int64(s.conf.Node.LimiterMemory) - s.fixed; g.snap.Load() == nil {
+		g.budget.Set(memory)
+	} else {
+		g.budget.Set(max(before, memory))
+	}
+	undo = func() {
+		l.dropped.Store(true)
+		for _, v := range l.variants {
+			v.limiter.Retire()
+		}
+		g.budget.Set(before)
+	}
+	if err := k.hand(ctx, l); err != nil {
+		undo()
+		return func() {}, fmt.Errorf("what was spent cannot be read: %w", err)
+	}
+	return undo, nil
+}
+
+func (g *Gateway) keeper() *keeper {
+	g.quotas.mu.Lock()
+	defer g.quotas.mu.Unlock()
+	return g.quotas.keeper
+}
+
+// keepQuotas comes with a new snapshot in force: it notes what limiters that are gone have counted, and has the rest written
+// from now on.
+func (g *Gateway) keepQuotas(gone map[string]*limiter.Limiter) {
+	k := g.keeper()
+	if k == nil {
+		return
+	}
+	q := &g.quotas
+	q.mu.Lock()
+	for id, l := range gone {
+		if l.Spec().Algorithm == limiter.Quota {
+			q.collectLocked(id, l)
+		}
+	}
+	q.mu.Unlock()
+	k.writes.Store(true)
+}
+
+// collectLocked notes what has changed in a limiter. Two at a time could note the older state last, hence the lock.
+func (q *quotas) collectLocked(id string, l *limiter.Limiter) {
+	l.Changed(func(k limiter.Key, window, used int64) { q.pending.set(id, k, tally{window, used}) })
+}
+
+// takeQuotas collects what has changed in the quotas in force, and returns all that is to be written.
+func (g *Gateway) takeQuotas() pending {
+	q := &g.quotas
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	// Read under the lock: what keepQuotas has seen going must not be looked at again, as it may be back under the same identity.
+	for _, v := range g.snap.Load().quotaVariants() {
+		q.collectLocked(v.identity, v.limiter)
+	}
+	return q.pending.take()
 }
 
 // quotaVariants are the variants of quota policies in force.
 func (s *Snapshot) quotaVariants() (all []*variant) {
 	for _, p := range s.policies {
 		if p.conf.Algorithm == "quota" {
-			all = append(all, p.variants...)
+			all = append(all, p.each...)
 		}
 	}
 	return all
 }
 
-// saveQuotas writes what changed since the last call. What could not be written is tried again with the next.
-func (g *Gateway) saveQuotas() {
-	q := &g.quotas
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	s := g.snap.Load()
-	if q.store == nil || s == nil {
+// watchQuotas says it when the disk hangs, and when it answers again: the keeper itself waits for it.
+func (g *Gateway) watchQuotas(now mono.Time) {
+	k := g.keeper()
+	if k == nil {
 		return
 	}
-	if q.pending == nil {
-		q.pending = map[quotaKey]store.Record{}
-	}
-	for _, v := range s.quotaVariants() {
-		v.limiter.Changed(func(k limiter.Key, window, used int64) {
-			q.pending[quotaKey{v.identity, k}] = store.Record{Key: keyBytes(k), Window: window, Used: used}
-		})
-	}
-	if len(q.pending) == 0 {
-		return
-	}
-	batch := make([]store.Change, 0, len(q.pending))
-	for k, r := range q.pending {
-		batch = append(batch, store.Change{Policy: k.policy, Record: r})
-	}
-	err := q.store.Save(batch)
+	hung := k.waits(now) > hungAfter
 	switch {
-	case err == nil && q.failing:
-		g.log.Info("quotas are kept on disk again")
-	case err != nil && !q.failing:
-		g.log.Error("quotas cannot be kept on disk, a restart would forget what is spent from now on; it is tried again", "error", err)
+	case hung && !g.quotas.hung:
+		g.log.Error("quotas cannot be kept on disk, it does not answer; a restart would forget what is spent from now on", "since", k.keptUntil())
+	case !hung && g.quotas.hung:
+		g.log.Info("the disk that quotas are kept on answers again")
 	}
-	if q.failing = err != nil; err == nil {
-		clear(q.pending)
+	g.quotas.hung = hung
+}
+
+// end has the keeper write what is left, and go.
+func (k *keeper) end() { k.release.Do(func() { close(k.ending) }) }
+
+// waits returns for how long the disk has been working on one thing.
+func (k *keeper) waits(now mono.Time) time.Duration {
+	if since := k.busy.Load(); since != 0 {
+		return now.Sub(mono.Time(since))
+	}
+	return 0
+}
+
+func (k *keeper) keptUntil() string {
+	return mono.Time(k.kept.Load()).Wall().Format(time.RFC3339)
+}
+
+// disk calls f, which waits for the disk.
+func (k *keeper) disk(f func() error) error {
+	k.busy.Store(int64(mono.Now()))
+	defer k.busy.Store(0)
+	return f()
+}
+
+func (k *keeper) run(open func() (QuotaStore, error)) {
+	defer close(k.done)
+	k.err = k.disk(func() (err error) { k.store, err = open(); return err })
+	close(k.opened)
+	if k.err != nil {
+		return
+	}
+	t := time.NewTimer(keepEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-k.ending:
+			k.lost = k.save()
+			if err := k.disk(k.store.Close); err != nil {
+				k.lost = errors.Join(k.lost, fmt.Errorf("quotas: %w", err))
+			}
+			return
+		case l := <-k.loads:
+			l.err = k.disk(func() error { return k.load(l) })
+			close(l.done)
+		case <-t.C:
+			began := mono.Now()
+			k.save() //nolint:errcheck // it has said so, and is tried again
+			k.expire(mono.Now(), time.Now())
+			t.Reset(min(max(keepEvery, keepShare*mono.Now().Sub(began)), keepLatest))
+		}
 	}
 }
 
-// restoreQuotas gives limiters that are new what was kept of them.
-func (g *Gateway) restoreQuotas(plan *plan, old map[string]*limiter.Limiter, now mono.Time) {
-	if len(old) > 0 {
-		g.saveQuotas() // of those that go
+// save writes what has changed since the last call. What could not be written is tried again with the next.
+func (k *keeper) save() error {
+	if !k.writes.Load() {
+		return nil
 	}
-	g.quotas.mu.Lock()
-	defer g.quotas.mu.Unlock()
-	if g.quotas.store == nil {
-		return
+	now := mono.Now()
+	taken := k.gw.takeQuotas()
+	var err error
+	if len(taken) > 0 {
+		err = k.disk(func() error { return k.store.Save(taken.changes()) })
 	}
-	for id, v := range plan.limiters {
-		if v.spec.Algorithm != limiter.Quota || old[id] != nil {
-			continue
-		}
-		lost, skipped := 0, g.quotas.store.Skipped()
-		err := g.quotas.store.Load(id, func(r store.Record) {
-			if !v.limiter.Restore(keyOf(r.Key), r.Window, r.Used, now) {
+	log := k.gw.log
+	switch {
+	case err == nil && k.failing && len(taken) > 0:
+		log.Info("quotas are kept on disk again")
+	case err != nil && !k.failing:
+		log.Error("quotas cannot be kept on disk, a restart would forget what is spent from now on; it is tried again", "error", err)
+	}
+	if k.failing = err != nil; err == nil {
+		k.kept.Store(int64(now))
+		return nil
+	}
+	k.gw.quotas.mu.Lock()
+	k.gw.quotas.pending.putBack(taken)
+	k.gw.quotas.mu.Unlock()
+	return fmt.Errorf("quotas: what was spent since %s is forgotten: %w", k.keptUntil(), err)
+}
+
+// loading is limiters that wait for what was kept of them.
+type loading struct {
+	variants []*variant
+	dropped  atomic.Bool // nobody wants them any more
+	err      error
+	done     chan struct{}
+}
+
+// hand has the keeper see to l, and waits for that.
+func (k *keeper) hand(ctx context.Context, l *loading) error {
+	hangs := func() error {
+		return fmt.Errorf("the disk has not answered for %s", k.waits(mono.Now()).Round(100*time.Millisecond))
+	}
+	if k.waits(mono.Now()) > hungAfter {
+		return hangs()
+	}
+	select {
+	case k.loads <- l:
+	case <-k.done:
+		return errors.New("the store is closed")
+	case <-ctx.Done():
+		return hangs()
+	}
+	select {
+	case <-l.done:
+		return l.err
+	case <-ctx.Done():
+		return hangs()
+	}
+}
+
+// load restores limiters. What is still to be written is newer than what the disk has, whichever is more.
+func (k *keeper) load(l *loading) error {
+	for _, v := range l.variants {
+		k.gw.quotas.mu.Lock()
+		newer := maps.Clone(k.gw.quotas.pending[v.identity])
+		k.gw.quotas.mu.Unlock()
+		now := mono.Now()
+		lost, skipped := 0, k.store.Skipped()
+		restore := func(key limiter.Key, t tally) {
+			if !l.dropped.Load() && !v.limiter.Restore(key, t.window, t.used, now) {
 				lost++
 			}
-		})
-		skipped = g.quotas.store.Skipped() - skipped
-		if err != nil || lost > 0 || skipped > 0 {
-			g.log.Error("a quota starts without some of what was spent", "policy", v.limiter.Name(), "without_room", lost, "damaged", skipped, "error", err)
 		}
+		err := k.store.Load(v.identity, func(r store.Record) {
+			key := keyOf(r.Key)
+			if _, ok := newer[key]; !ok {
+				restore(key, tally{r.Window, r.Used})
+			}
+		})
+		for key, t := range newer {
+			restore(key, t)
+		}
+		skipped = k.store.Skipped() - skipped
+		if lost > 0 || skipped > 0 {
+			k.gw.log.Error("a quota starts without some of what was spent", "policy", v.limiter.Name(), "without_room", lost, "damaged", skipped)
+		}
+		if err != nil {
+			return fmt.Errorf("policy %s: %w", v.limiter.Name(), err)
+		}
+	}
+	return nil
+}
+
+// expire removes periods that are over for long, and policies that are gone for long, from disk: once an hour, first when
+// the process is an hour old, and only while wall, which may be put right at any time, agrees with the clock that the
+// process has gone by since it began. See ADR 011.
+func (k *keeper) expire(now mono.Time, wall time.Time) {
+	if !k.writes.Load() || now.Sub(k.expired) < expireEvery {
+		return
+	}
+	k.expired = now
+	own := time.Unix(0, k.gw.epoch+int64(now))
+	if wall = wall.Round(0); wall.Sub(own).Abs() > maxSkew { // Round drops the monotonic reading
+		if !k.skewed {
+			k.gw.log.Warn("quotas of the past stay on disk until a restart: the clock was set since this process began", "by", wall.Sub(own).Round(time.Second).String())
+		}
+		k.skewed = true
+		return
+	}
+	var ids []string
+	for _, v := range k.gw.snap.Load().quotaVariants() {
+		ids = append(ids, v.identity)
+		err := k.disk(func() error {
+			_, err := k.store.Expire(v.identity, outdated(v.spec.Calendar, own))
+			return err
+		})
+		if err != nil {
+			k.gw.log.Warn("quotas of the past cannot be removed from disk", "policy", v.limiter.Name(), "error", err)
+		}
+	}
+	if err := k.disk(func() error { return k.store.Retain(ids) }); err != nil {
+		k.gw.log.Warn("quotas of policies that are gone cannot be removed from disk", "error", err)
 	}
 }
 
-// expireQuotas removes periods that are over, and policies that are gone for long, from disk.
-func (g *Gateway) expireQuotas(now mono.Time) {
-	q := &g.quotas
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	s := g.snap.Load()
-	if q.store == nil || s == nil || q.expired != 0 && now.Sub(q.expired) < expireEvery {
-		return
+// outdated returns the second before which windows that started are of no more use: two periods before the one in progress.
+func outdated(c limiter.Calendar, now time.Time) int64 {
+	start := now
+	for range 3 {
+		start, _ = c.Around(start)
+		now, start = start, start.Add(-time.Nanosecond)
 	}
-	q.expired = now
-	var ids []string
-	for _, v := range s.quotaVariants() {
-		ids = append(ids, v.identity)
-		start, _ := v.spec.Calendar.Around(now.Wall())
-		if _, err := q.store.Expire(v.identity, start.Unix()); err != nil {
-			g.log.Warn("quotas of the past cannot be removed from disk", "policy", v.limiter.Name(), "error", err)
-		}
-	}
-	if err := q.store.Retain(ids); err != nil {
-		g.log.Warn("quotas of policies that are gone cannot be removed from disk", "error", err)
-	}
+	return now.Unix()
 }
 
 func keyBytes(k limiter.Key) (b [16]byte) {

@@ -172,7 +172,7 @@ func (x *Exchange) appendLimits(h []byte) []byte {
 		return h
 	}
 	ds := x.charge.Decisions()
-	tight := x.tightest()
+	tight := x.tightest(ds)
 	if tight < 0 || len(ds) == 0 {
 		return h
 	}
@@ -211,8 +211,7 @@ func (x *Exchange) eachOther(h []byte, but int, show func([]byte, int) []byte) [
 }
 
 // tightest returns the enforced policy that refused, or else that has least left as a share of what it allows; -1 if there is none.
-func (x *Exchange) tightest() int {
-	ds := x.charge.Decisions()
+func (x *Exchange) tightest(ds []limiter.Decision) int {
 	tight := -1
 	for i := range ds {
 		if !x.uses[i].p.soft() && (tight < 0 || tighter(&ds[i], &x.uses[i], &ds[tight], &x.uses[tight])) {
@@ -233,7 +232,7 @@ func tighter(a *limiter.Decision, u *use, b *limiter.Decision, w *use) bool {
 func (p *policy) appendState(h []byte, d *limiter.Decision) []byte {
 	h = append(h, p.quoted...)
 	h = append(h, ";r="...)
-	h = strconv.AppendInt(h, d.Left, 10)
+	h = strconv.AppendInt(h, min(d.Left, maxInteger), 10)
 	if t := resetSeconds(d); t >= 0 {
 		h = append(h, ";t="...)
 		h = strconv.AppendInt(h, t, 10)

@@ -117,7 +117,11 @@ func TestRateLimitFieldsParse(t *testing.T) {
 			if _, err := fmt.Sscanf(state.name, "p%d", &i); err != nil {
 				rt.Fatal(err)
 			}
-			if state.params["r"] != max(0, ds[i].Left) || sets[0][k].params["q"] != rates[i].N {
+			q := rates[i].N
+			if d := rates[i].Per; d < time.Second {
+				q = int64(float64(q) * (float64(time.Second) / float64(d)))
+			}
+			if state.params["r"] != max(0, ds[i].Left) || sets[0][k].params["q"] != q {
 				rt.Fatalf("%q of %+v, decision %+v", lines, rates[i], ds[i])
 			}
 			if k == 0 && refused >= 0 && i != refused && ds[i].OK {

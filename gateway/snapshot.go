@@ -33,6 +33,8 @@ type Snapshot struct {
 	single     []string // lower-case names of header fields that dimensions are read from
 	noRoute    *telemetry.Route
 
+	fixed int64 // bytes of limiters before their first bucket
+
 	plan *plan // what Install has to do
 }
 

@@ -122,7 +122,7 @@ func (g *Gateway) find(s *Snapshot, key string, now mono.Time, each func(*watche
 				called = g.appendName(called, i, v, s.dims[p.dims[i]].secret)
 			}
 			k := g.hasher.Sum(frame)
-			for _, v := range p.variants {
+			for _, v := range p.each {
 				if _, _, ok := v.limiter.Counts(k); !ok {
 					continue
 				}
@@ -185,10 +185,11 @@ func (g *Gateway) Reset(s *Snapshot, key string) (name string, n int, err error)
 
 // Summary says what policies have decided here, and who was busiest.
 func (g *Gateway) Summary(s *Snapshot) NodeSummary {
-	sum := NodeSummary{Node: s.conf.Node.Name, Memory: g.budget.Used(), MaxBytes: g.budget.Most(), Policies: []PolicySummary{}, Busiest: []BusyKey{}}
+	sum := NodeSummary{Node: s.conf.Node.Name, Policies: []PolicySummary{}, Busiest: []BusyKey{}}
+	sum.Memory, sum.MaxBytes = g.LimiterMemory()
 	for _, p := range s.policies {
 		ps := PolicySummary{Policy: p.name, Mode: p.conf.Mode}
-		for _, v := range p.variants {
+		for _, v := range p.each {
 			st := v.limiter.Stats()
 			ps.Keys, ps.Overflow = ps.Keys+st.Keys, ps.Overflow+st.Overflow
 			ps.Allowed, ps.Refused = ps.Allowed+st.Allowed-st.Refunded, ps.Refused+st.Refused

@@ -180,11 +180,17 @@ func BenchmarkSetSpec(b *testing.B) {
 	}
 }
 
-// refund gives n units of k back, as a charge of one step would.
+// refund gives back n units that k never spent.
 func refund(l *Limiter, k Key, n int64, now mono.Time) {
 	s, h := l.shard(k)
 	if n > 0 {
-		s.give(k, h, n, spending{}, false, now)
+		s.give(k, h, n, &spending{}, false, now)
 	}
 	s.refunded.Add(1)
+}
+
+// spendAs is take, with what was spent.
+func (s *shard) spendAs(k Key, h uint64, n int64, now mono.Time) (d Decision, sp spending) {
+	d = s.take(k, h, n, now, &sp)
+	return d, sp
 }

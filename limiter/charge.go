@@ -12,7 +12,8 @@ import (
 //
 // No lock spans the chain: steps are spent in order, and given back if a later one refuses. Between the two, others see the units as
 // spent. So that this harms nobody, plan those first that the fewest share, a user before its tenant before everybody: whoever is
-// refused by a limit of its own then never touches what it shares with others.
+// refused by a limit of its own then never touches what it shares with others. Where requests may wait, others may in that moment have
+// been told to wait behind the units; then not all of them come back.
 type Charge struct {
 	state     chargeState
 	refusedBy int // the step, if refused
@@ -27,6 +28,9 @@ type step struct {
 	soft    bool // never refuses
 	spent   bool
 	seats   bool
+	own     int64 // units of n under the spending; the rest was charged later
+	more    int64 // as above, under later
+	later   spending
 	spending
 }
 
@@ -66,7 +70,7 @@ func (c *Charge) Take(now mono.Time) (refusedBy int) {
 	for i := range c.steps {
 		p := &c.steps[i]
 		s, h := p.limiter.shard(p.key)
-		d, sp := s.take(p.key, h, p.n, now)
+		d := s.take(p.key, h, p.n, now, &p.spending)
 		c.decisions = append(c.decisions, d)
 		if !d.OK && !p.soft {
 			s.count(false)
@@ -74,7 +78,8 @@ func (c *Charge) Take(now mono.Time) (refusedBy int) {
 			c.state, c.refusedBy = refused, i
 			return i
 		}
-		p.spent, p.spending, p.seats = d.OK && p.n > 0, sp, s.seats
+		p.spent, p.seats = d.OK && p.n > 0, s.seats
+		p.own, p.more = p.n, 0
 	}
 	for i := range c.steps {
 		if p := &c.steps[i]; p.n > 0 {
@@ -112,13 +117,41 @@ func (p *step) back(undo bool, now mono.Time) {
 		return
 	}
 	p.spent = false
-	s, h := p.limiter.shard(p.key)
-	s.give(p.key, h, p.n, p.spending, undo, now)
+	s := p.give(p.n, undo, now)
 	switch {
 	case p.seats && p.shared:
 		p.limiter.waiters.wakeSharing(func(k Key) bool { other, _ := p.limiter.shard(k); return other == s })
 	case p.seats:
 		p.limiter.waiters.wake(p.key)
+	}
+}
+
+// give gives n units of p back, those that were charged last first.
+func (p *step) give(n int64, undo bool, now mono.Time) *shard {
+	s, h := p.limiter.shard(p.key)
+	if m := min(n, p.more); m > 0 {
+		s.give(p.key, h, m, &p.later, false, now)
+		p.more -= m
+		n -= m
+	}
+	if n = min(n, p.own); n > 0 {
+		s.give(p.key, h, n, &p.spending, undo, now)
+		p.own -= n
+	}
+	return s
+}
+
+// charge charges n units more.
+func (p *step) charge(n int64, now mono.Time) {
+	s, h := p.limiter.shard(p.key)
+	sp := s.debit(p.key, h, n, p.shared && p.spent, now)
+	switch {
+	case !p.spent:
+		p.spending, p.own, p.more = sp, n, 0
+	case p.more > 0 && sp.shared == p.later.shared && sp.gen == p.later.gen:
+		p.more += n // under the older mark, which gives back less
+	default:
+		p.later, p.more = sp, n
 	}
 }
 
@@ -164,27 +197,24 @@ func (c *Charge) Step(i int) (l *Limiter, k Key, n int64) {
 	return p.limiter, p.key, p.n
 }
 
-// Correct makes the cost of step i what it turned out to be, n ≥ 0 units: too much is given back, what is missing is charged, whatever
-// is left. It does nothing before a successful Take and after Refund or Settle, for a soft step that did not fit, and for seats.
+// Correct makes the cost of step i what it turned out to be, n ≥ 0 units: too much is given back, as far as it has not come back by
+// itself and nobody who waits relies on it (doc.go, Refunds); what is missing is charged, whatever is left. It does nothing before a successful Take and after Refund or Settle, for a soft step that did not fit, and for seats.
 func (c *Charge) Correct(i int, n int64, now mono.Time) {
 	checkUnits(n)
 	p := &c.steps[i]
 	if c.state != charged || p.seats || !p.spent && (p.soft && p.n > 0) {
 		return
 	}
-	s, h := p.limiter.shard(p.key)
 	switch {
 	case n < p.n:
-		s.give(p.key, h, p.n-n, p.spending, false, now)
+		p.give(p.n-n, false, now)
 	case n > p.n:
-		if sp := s.debit(p.key, h, n-p.n, p.shared && p.spent, now); !p.spent {
-			p.spending = sp
-		}
+		p.charge(n-p.n, now)
 	}
 	p.n, p.spent = n, n > 0
 }
 
-// Refund gives back everything a successful Take spent, once: after another Refund, after Settle, and if Take refused or
+// Refund gives back everything a successful Take spent, as Correct to 0 would, once: after another Refund, after Settle, and if Take refused or
 // was not called it does nothing.
 func (c *Charge) Refund(now mono.Time) {
 	if c.state != charged {

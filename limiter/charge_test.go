@@ -87,7 +87,7 @@ func TestRefundOnce(t *testing.T) {
 		if left := l.Peek(key(1), 0, 0).Left; left != want {
 			t.Errorf("%d left, want %d", left, want)
 		}
-		refund(l, key(1), 10, 0)
+		l.Reset(key(1), 0)
 	}
 	take := func(c *Charge) { c.Take(0) }
 	refund := func(c *Charge) { c.Refund(0) }

@@ -64,13 +64,13 @@ func TestCrowdIsNeverGivenTooMuch(t *testing.T) {
 				p := all[i]
 				all = append(all[:i], all[i+1:]...)
 				if windowed := spec.Algorithm >= SlidingWindow && spec.Algorithm != Adaptive; windowed || p.now == now {
-					s.give(key(p.k), mix(key(p.k)), p.n, p.spending, false, now) // later, a full bucket's gift helps what was spent since
+					s.give(key(p.k), mix(key(p.k)), p.n, &p.spending, false, now) // later, a full bucket's gift helps what was spent since
 					oracles[p.k].give(p.i, p.n, now)
 				}
 				continue
 			}
 			peek := l.Peek(key(k), n, at)
-			got, sp := s.take(key(k), mix(key(k)), n, at)
+			got, sp := s.spendAs(key(k), mix(key(k)), n, at)
 			if peek != got {
 				t.Fatalf("peeked %+v, took %+v", peek, got)
 			}
@@ -87,7 +87,7 @@ func TestCrowdIsNeverGivenTooMuch(t *testing.T) {
 			checkRings(t, s)
 		}
 		for _, p := range all {
-			s.give(key(p.k), mix(key(p.k)), p.n, p.spending, false, now)
+			s.give(key(p.k), mix(key(p.k)), p.n, &p.spending, false, now)
 		}
 		if spec.Algorithm == Concurrency {
 			for k := range 31 {

@@ -29,14 +29,32 @@
 //   - Order. Concurrent callers read the clock before they get here, so that now may go back. A bucket remembers the
 //     instant of its last change, and an earlier now counts as that one: the bound holds over the instants that count,
 //     and a busy key does not lose by a race. (Plain GCRA would refuse at 1 M/s with a small burst.)
-//   - Refunds. The bound is over what was spent and kept. A refund takes n·I off TAT, at most down to now. If a bucket was
-//     full between a spending and its refund, the refund helps what was spent since (of a shared bucket, see Memory: by whoever
-//     shares it). What is charged afterwards ([Charge.Correct]) is charged whatever is left: the bucket then owes more than its burst, and the bound holds with that much more.
+//   - Refunds. The bound is over what was spent and kept; Refunds, below, says how much of a refund comes back. What is charged
+//     afterwards ([Charge.Correct]) is charged whatever is left: the bucket then owes more than its burst, and the bound holds with
+//     that much more.
 //   - A changed rate. See [Limiter.SetSpec]: what is owed stays owed, in units.
 //
 // With MaxWait, a request that finds too little is let in ahead of time if TAT' − B·I − now ≤ MaxWait, and told to Wait that long.
 // Requests then go on in the order in which they came, each at the instant at which it would have been admitted, so that the bound
 // holds over the instants at which they go on (by a clock: to the nanosecond, up to which Wait is rounded). Retry is when a request would be let in, to wait or not.
+//
+// Refunds. What is owed is a line of places, one a spending, of ni·I each; the last ends at TAT, the first is worn down by time. Let gi be
+// the instant at which request i goes on and ei where its place ends. All of the above follows from ej ≥ gi + (ni + … + nj)·I for all
+// i ≤ j, of what is kept. To take r off place i moves it and all behind up by r, and so keeps this if
+//
+//	r ≤ ei − now          what has refilled is not given again; then it holds for all j behind that have gone on, as gj ≤ now
+//	r ≤ B·I − nj·I − Dj   for all j behind that still wait: gj = ej − B·I when it came, and it has moved up by Dj since
+//	r = 0                 if one behind waits in a leaky bucket: there gj = ej − nj·I
+//
+// A spending remembers TAT after it, its mark M, and how many units G the bucket had counted as given back; the bucket adds to G what is
+// given to a place that is not the last (a part of a unit as one), or to part of the last that still waits. With D the growth of G since, in time: ei ≥ M − D, and ei ≥ ti + ni·I as a place
+// begins no sooner than now; e, the later of both, stands for ei. TAT − e is at least what was spent behind, so r ≤ B·I − (TAT − e) − D does for
+// those that wait, and none does if TAT + D ≤ now + B·I or MaxWait is 0. This is
+// exact for the last of the line: who leaves the end of a queue leaves nothing behind. It is exact for a refund at the instant of the
+// spending where nobody waits, and so for refused chains, however they overlap. Else less may come back than could, but nothing too much: of n units let in
+// at t at least n − (now − t)·N/Per come back where nobody waits; of one with others waiting behind it nothing does with a burst of 1, the
+// slot passes unused. A change of rate voids all marks: what is in flight then gives nothing back.
+// A bucket that gave way to another's passes on its G, to the bucket of unknown keys.
 //
 // The leaky bucket is the same meter, so with MaxWait 0 it gives the same answers. With MaxWait it makes the output smooth: a
 // request goes on when all that came before it has leaked out, at max(TAT, now), so two of them never go on within n·I of each

@@ -29,12 +29,14 @@ func (a span) ceil() int64 {
 const past mono.Time = math.MinInt64
 
 // gcra is a Rate made ready for exact arithmetic. With g = gcd(N, Per), a tick is 1/num ns and one unit costs per ticks. A
-// bucket's x and y are its theoretical arrival time: the instant at which it is full again.
+// bucket's x and y are its theoretical arrival time, the instant at which it is full again; the upper bits of y, which the fraction leaves
+// free, count the units that were given back, as refund.go says.
 type gcra struct {
 	plain
 	rate   Rate
 	num    uint64 // N/g
 	per    uint64 // Per/g, in ns
+	bits   int    // of y for the fraction
 	unit   span   // cost of one unit: per/num ns
 	full   span   // cost of the burst: from empty to full
 	most   int64  // units whose cost is maxRefill at most: what can be owed
@@ -46,6 +48,7 @@ type gcra struct {
 func newGCRA(r Rate) *gcra {
 	d := gcd(uint64(r.N), uint64(r.Per))
 	g := &gcra{rate: r, num: uint64(r.N) / d, per: uint64(r.Per) / d}
+	g.bits = bits.Len64(g.num - 1)
 	g.full = g.cost(r.Burst)
 	g.unit = g.cost(1)
 	g.most = math.MaxInt64
@@ -66,11 +69,13 @@ func gcd(a, b uint64) uint64 {
 
 func (g *gcra) fresh() bucket { return bucket{last: past, x: int64(past)} }
 
-func (b *bucket) tat() span     { return span{b.x, b.y} }
-func (b *bucket) setTAT(t span) { b.x, b.y = t.ns, t.frac }
+func (g *gcra) tat(b *bucket) span { return span{b.x, b.y & (1<<g.bits - 1)} }
+
+// setTAT leaves the count of what was given back as it is.
+func (g *gcra) setTAT(b *bucket, t span) { b.x, b.y = t.ns, b.y>>g.bits<<g.bits|t.frac }
 
 // idle reports whether b is full at now.
-func (g *gcra) idle(b *bucket, now mono.Time) bool { return b.tat().ceil() <= int64(now) }
+func (g *gcra) idle(b *bucket, now mono.Time) bool { return g.tat(b).ceil() <= int64(now) }
 
 func (g *gcra) forward(_ *rings, b *bucket, now mono.Time) { b.last = max(b.last, now) }
 
@@ -114,7 +119,7 @@ func (g *gcra) sub(a, b span) span {
 
 // at returns the instant that counts for now, and the arrival time of b, which is then not before it.
 func (g *gcra) at(b *bucket, now mono.Time) (at mono.Time, tat span) {
-	at, tat = max(now, b.last), b.tat()
+	at, tat = max(now, b.last), g.tat(b)
 	if tat.ns < int64(at) {
 		tat = span{ns: int64(at)}
 	}
@@ -183,7 +188,7 @@ func reset(tat span, at, now mono.Time) time.Duration {
 }
 
 // spend makes b owe n units more, but at most what takes maxRefill to come back.
-func (g *gcra) spend(_ *rings, b *bucket, n int64, now mono.Time) int64 {
+func (g *gcra) spend(_ *rings, b *bucket, n int64, now mono.Time) mark {
 	at, tat := g.at(b, now)
 	cost := g.unit
 	if n != 1 {
@@ -197,27 +202,13 @@ func (g *gcra) spend(_ *rings, b *bucket, n int64, now mono.Time) int64 {
 		}
 	}
 	b.last = at
-	b.setTAT(next)
-	return 0
-}
-
-// give takes n units off what b owes. A bucket is never more than full.
-func (g *gcra) give(_ *rings, b *bucket, n, _ int64, now mono.Time) {
-	at := max(now, b.last)
-	if g.idle(b, at) {
-		return
-	}
-	tat := g.sub(b.tat(), g.cost(min(n, g.most)))
-	if tat.ns < int64(at) {
-		tat = span{ns: int64(at)}
-	}
-	b.last = at
-	b.setTAT(tat)
+	g.setTAT(b, next)
+	return mark{next.ns, next.frac, b.y >> g.bits, at, n}
 }
 
 // convert carries b over from the rate of old: it owes as many units as before. Of its burst at most the new one, but all that was
 // let in ahead of time or charged afterwards. A fraction of a unit is rounded up to the next tick, so that no number of changes
-// gives anything away.
+// gives anything away. Earlier marks mean nothing to g.
 func (g *gcra) convert(_ *rings, from meter, b *bucket, now mono.Time) {
 	old := from.(*gcra)
 	at := max(now, b.last)
@@ -225,7 +216,7 @@ func (g *gcra) convert(_ *rings, from meter, b *bucket, now mono.Time) {
 		*b = bucket{last: at, x: int64(at)}
 		return
 	}
-	owed, beyond := old.sub(b.tat(), span{ns: int64(at)}), span{}
+	owed, beyond := old.sub(old.tat(b), span{ns: int64(at)}), span{}
 	if owed.after(old.full) {
 		owed, beyond = old.full, old.sub(owed, old.full)
 	}
@@ -236,8 +227,7 @@ func (g *gcra) convert(_ *rings, from meter, b *bucket, now mono.Time) {
 	if end := int64(at) + maxRefill; tat.ns >= end {
 		tat = span{ns: end}
 	}
-	b.last = at
-	b.setTAT(tat)
+	*b = bucket{last: at, x: tat.ns, y: tat.frac}
 }
 
 // carry is the time in which as many units refill as refill in s at the rate of old, rounded up to a tick, at most maxRefill.

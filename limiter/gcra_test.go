@@ -36,13 +36,13 @@ func table(t *testing.T, name string, s Spec, o Options, lines []moment) {
 		for i, m := range lines {
 			now := mono.Time(m.at)
 			if m.n < 0 {
-				sh.give(key(1), h, -m.n, last, false, now)
+				sh.give(key(1), h, -m.n, &last, false, now)
 				m.n = 0
 			}
 			if got := l.Peek(key(1), m.n, now); got != m.want {
 				t.Errorf("line %d: at %v peek %d: got %+v, want %+v", i, m.at, m.n, got, m.want)
 			}
-			got, sp := sh.take(key(1), h, m.n, now)
+			got, sp := sh.spendAs(key(1), h, m.n, now)
 			if got != m.want {
 				t.Fatalf("line %d: at %v take %d: got %+v, want %+v", i, m.at, m.n, got, m.want)
 			}
@@ -143,6 +143,15 @@ type model struct {
 	smooth bool
 	tokens *big.Rat
 	at     mono.Time
+	given  int64 // units by which some moved up that were behind who left
+}
+
+// place is where a spending ends in the line of what is owed, and the model's given then.
+type place struct {
+	end   *big.Rat
+	given int64
+	from  mono.Time
+	left  int64
 }
 
 func newModel(r Rate) *model {
@@ -214,17 +223,63 @@ func (m *model) take(n int64, now mono.Time, keep bool) Decision {
 	return d
 }
 
-func (m *model) refund(n int64, now mono.Time) {
+// owed is the time from at on until the bucket is full.
+func (m *model) owed(tokens *big.Rat) *big.Rat {
+	return m.ns(new(big.Rat).Sub(big.NewRat(m.rate.Burst, 1), tokens))
+}
+
+// place is that of what was spent last.
+func (m *model) place(n int64) place {
+	return place{new(big.Rat).Add(big.NewRat(int64(m.at), 1), m.owed(m.tokens)), m.given, m.at, n}
+}
+
+// refund is doc.go's, Refunds.
+func (m *model) refund(p *place, n int64, now mono.Time) {
 	at, tokens := m.drip(now)
-	burst := big.NewRat(m.rate.Burst, 1)
-	if m.at == past || n == 0 || tokens.Cmp(burst) == 0 {
+	owed := m.owed(tokens)
+	if m.at == past || owed.Sign() <= 0 {
 		return
 	}
-	tokens = new(big.Rat).Add(tokens, big.NewRat(n, 1))
-	if tokens.Cmp(burst) > 0 {
-		tokens = burst
-	}
 	m.at, m.tokens = at, tokens
+	full := m.ns(big.NewRat(m.rate.Burst, 1))
+	moved := m.ns(big.NewRat(m.given-p.given, 1))
+	left := new(big.Rat).Sub(p.end, big.NewRat(int64(at), 1))
+	back := m.ns(big.NewRat(n, 1))
+	left.Sub(left, moved)
+	if first := new(big.Rat).Sub(back, big.NewRat(int64(at-p.from), 1)); m.given > p.given && first.Cmp(left) > 0 {
+		left = first
+	}
+	if left.Sign() <= 0 {
+		return
+	}
+	last := left.Cmp(owed) == 0
+	if left.Cmp(back) < 0 {
+		back = left
+	}
+	if !last && m.smooth {
+		return
+	}
+	if latest := new(big.Rat).Add(owed, moved); !last && m.wait > 0 && latest.Cmp(full) > 0 {
+		slack := new(big.Rat).Sub(full, new(big.Rat).Add(new(big.Rat).Sub(owed, left), moved))
+		if slack.Sign() <= 0 {
+			return
+		}
+		if slack.Cmp(back) < 0 {
+			back = slack
+		}
+	}
+	units := new(big.Rat).Mul(back, m.perNS())
+	m.tokens = new(big.Rat).Add(tokens, units)
+	if last {
+		p.end = m.place(0).end
+	}
+	p.left -= n
+	if !last || m.wait > 0 && !m.smooth && p.left > 0 && new(big.Rat).Add(owed, moved).Cmp(full) > 0 {
+		m.given += -floor(new(big.Rat).Neg(units))
+	}
+	if last {
+		p.given = m.given
+	}
 }
 
 // anyRate is from one a month to ten million a second and beyond, with divisors that divide nothing among them.
@@ -260,20 +315,31 @@ func units(t *rapid.T, r Rate) int64 {
 }
 
 func TestGCRAIsItsModel(t *testing.T) {
+	type held struct {
+		spending
+		place
+		n int64
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		r := anyRate().Draw(t, "rate")
 		l, m := newLimiter(t, r, Options{}), newModel(r)
 		now := mono.Time(rapid.Int64Range(0, 1<<60).Draw(t, "start"))
 		k := Key{1, 2}
+		s, h := l.shard(k)
+		var all []held
 		t.Repeat(map[string]func(*rapid.T){
 			"pass": func(t *rapid.T) { now = now.Add(pause(t, r)) },
 			"back": func(t *rapid.T) { now = max(0, now.Add(-pause(t, r))) },
 			"take": func(t *rapid.T) {
 				n := units(t, r)
 				peek := l.Peek(k, n, now)
-				got, want := l.Take(k, n, now), m.take(n, now, n > 0)
+				got, sp := s.spendAs(k, h, n, now)
+				want := m.take(n, now, n > 0)
 				if got != want || peek != want {
 					t.Fatalf("take %d at %d: got %+v, peeked %+v, want %+v", n, now, got, peek, want)
+				}
+				if got.OK && n > 0 {
+					all = append(all, held{sp, m.place(n), n})
 				}
 			},
 			"peek": func(t *rapid.T) {
@@ -284,8 +350,15 @@ func TestGCRAIsItsModel(t *testing.T) {
 			},
 			"refund": func(t *rapid.T) {
 				n := units(t, r)
-				refund(l, k, n, now)
-				m.refund(n, now)
+				if len(all) == 0 {
+					return
+				}
+				p := &all[rapid.IntRange(0, len(all)-1).Draw(t, "which")]
+				if n = min(n, p.n); n > 0 {
+					p.n -= n
+					s.give(k, h, n, &p.spending, false, now)
+					m.refund(&p.place, n, now)
+				}
 			},
 		})
 	})
@@ -388,8 +461,9 @@ func TestTakeThenRefundIsNothing(t *testing.T) {
 		}
 		n, later := units(t, r), now.Add(pause(t, r))
 		was, wasLater := l.Peek(k, 1, now), l.Peek(k, 1, later)
-		if l.Take(k, n, now).OK {
-			refund(l, k, n, now)
+		var c Charge
+		if c.Add(l, k, n); c.Take(now) < 0 {
+			c.Refund(now)
 		}
 		if is, isLater := l.Peek(k, 1, now), l.Peek(k, 1, later); is != was || isLater != wasLater {
 			t.Fatalf("was %+v, %+v later; is %+v, %+v later", was, wasLater, is, isLater)

@@ -38,7 +38,7 @@ type Options struct {
 // for a key that is known.
 type Limiter struct {
 	name   string
-	max    int64
+	max    atomic.Int64
 	epoch  int64
 	spec   atomic.Pointer[Spec]
 	shards []shard
@@ -62,9 +62,10 @@ func New(name string, s Spec, o Options) (*Limiter, error) {
 		return nil, fmt.Errorf("limiter %s: %d bytes for buckets: at least %d are needed", name, o.MaxBytes, MinMaxBytes)
 	}
 	n := shardCount(o.MaxBytes)
-	l := &Limiter{name: name, max: o.MaxBytes, epoch: o.Epoch, shards: make([]shard, n), shift: uint8(64 - bits.TrailingZeros(uint(n)))}
+	l := &Limiter{name: name, epoch: o.Epoch, shards: make([]shard, n), shift: uint8(64 - bits.TrailingZeros(uint(n)))}
 	l.spec.Store(&s)
-	m, limit := newMeter(s, o.Epoch), o.MaxBytes/int64(n)-int64(unsafe.Sizeof(shard{}))
+	l.max.Store(o.MaxBytes)
+	m, limit := newMeter(s, o.Epoch), shardLimit(o.MaxBytes, n)
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.meter, s.limit, s.budget, s.unknown = m, limit, o.Budget, m.fresh()
@@ -86,6 +87,19 @@ func shardCount(maxBytes int64) int {
 	return n
 }
 
+// shardLimit is what each of n shards may take beyond itself.
+func shardLimit(maxBytes int64, n int) int64 {
+	return maxBytes/int64(n) - int64(unsafe.Sizeof(shard{}))
+}
+
+// FixedBytes is what a limiter of that bound (0: DefaultMaxBytes) takes before its first key: Stats.Bytes includes it, a Budget does not.
+func FixedBytes(maxBytes int64) int64 {
+	if maxBytes == 0 {
+		maxBytes = DefaultMaxBytes
+	}
+	return int64(shardCount(maxBytes)) * int64(unsafe.Sizeof(shard{}))
+}
+
 func (l *Limiter) shard(k Key) (*shard, uint64) {
 	h := mix(k)
 	return &l.shards[h>>l.shift], h
@@ -100,7 +114,7 @@ func (l *Limiter) Spec() Spec { return *l.spec.Load() }
 // SetSpec changes the numbers in place; the algorithm stays. What a key has spent stays spent: a token or leaky bucket keeps the
 // units it owes, fractions rounded up to a tick of the new rate; one that owes more than the new burst is empty, not worse, but for
 // what was let in ahead of time. A higher limit is there at once, less what is owed. A window that changes its length counts all that
-// counted as spent now, and what is in flight can give none of it back. Buckets change a shard at a time, about 20 ns each under the shard's mutex. The spec in force is no change.
+// counted as spent now. What is in flight can give back nothing then, nor after any change of a token or leaky bucket. Buckets change a shard at a time, about 20 ns each under the shard's mutex. The spec in force is no change.
 // An invalid spec is an error and changes nothing.
 func (l *Limiter) SetSpec(s Spec, now mono.Time) error {
 	if err := s.Validate(); err != nil {
@@ -122,6 +136,24 @@ func (l *Limiter) SetSpec(s Spec, now mono.Time) error {
 	l.spec.Store(&s)
 	l.waiters.wakeAll()
 	return nil
+}
+
+// SetMaxBytes changes the bound of the memory of the buckets. What is there beyond a lower one stays, and nothing is added to it; the
+// number of shards stays that of New too, so that with less than MinMaxBytes most keys share a bucket. After Retire it only shows in Stats.
+func (l *Limiter) SetMaxBytes(n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.max.Store(n)
+	if l.retired {
+		return
+	}
+	limit := shardLimit(n, len(l.shards))
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		s.limit = limit
+		s.mu.Unlock()
+	}
 }
 
 // Retire gives the memory back to the budget when the limiter is of no more use. What is still in flight may go on with it.
@@ -149,7 +181,7 @@ func (l *Limiter) Retire() {
 func (l *Limiter) Take(k Key, n int64, now mono.Time) Decision {
 	checkUnits(n)
 	s, h := l.shard(k)
-	d, _ := s.take(k, h, n, now)
+	d := s.take(k, h, n, now, nil)
 	if n > 0 {
 		s.count(d.OK)
 	}
@@ -164,7 +196,7 @@ func (l *Limiter) Peek(k Key, n int64, now mono.Time) Decision {
 }
 
 // Reset lets k start anew, as a key never seen, and reports whether there was anything to forget. Seats in use stay in use. What a
-// key spent while there was no room for it is not its own, and stays.
+// key spent while there was no room for it is not its own, and stays. What keys of the same shard have in flight gives nothing back.
 func (l *Limiter) Reset(k Key, now mono.Time) bool {
 	s, h := l.shard(k)
 	s.mu.Lock()
@@ -176,6 +208,7 @@ func (l *Limiter) Reset(k Key, now mono.Time) bool {
 	s.drop(&s.rings, &e.bucket)
 	last := e.last
 	e.bucket = s.fresh()
+	s.gen++ // what k has in flight is forgotten too; others' of the shard cannot be told from it
 	s.forward(&s.rings, &e.bucket, now)
 	if s.tracked {
 		e.last = last

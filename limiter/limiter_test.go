@@ -92,8 +92,8 @@ func TestSetRate(t *testing.T) {
 	if err := l.SetSpec(Spec{Rate: Rate{1, time.Hour, 3}}, 0); err != nil {
 		t.Fatal(err)
 	}
-	if refund(l, key(1), 1<<60, 0); l.Peek(key(1), 0, 0) != allowed(3, 0) {
-		t.Errorf("after a refund of more than the new burst: %+v", l.Peek(key(1), 0, 0))
+	if d := l.Peek(key(1), 0, 0); d != allowed(0, 3*time.Hour) {
+		t.Errorf("more owed than the new burst: %+v", d)
 	}
 	l = newLimiter(t, old, Options{})
 	if err := l.SetSpec(Spec{Rate: Rate{}}, 0); err == nil || l.Spec().Rate != old {
@@ -130,7 +130,7 @@ func owed(g *gcra, b bucket, now mono.Time) *big.Rat {
 	if b.x == int64(past) {
 		return new(big.Rat)
 	}
-	r := new(big.Rat).SetFrac(new(big.Int).SetUint64(b.y), new(big.Int).SetUint64(g.num))
+	r := new(big.Rat).SetFrac(new(big.Int).SetUint64(g.tat(&b).frac), new(big.Int).SetUint64(g.num))
 	r.Add(r, big.NewRat(b.x-int64(max(now, b.last)), 1))
 	if r.Sign() < 0 {
 		return new(big.Rat)
@@ -146,13 +146,16 @@ func TestConcurrentTakesAreExact(t *testing.T) {
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
+			var c Charge
 			for i := range rounds {
 				now := mono.Time(clock.Add(3))
-				switch d := l.Take(key(0), int64(1+i%3), now); {
-				case !d.OK:
+				c.Reset()
+				c.Add(l, key(0), int64(1+i%3))
+				switch refusedBy := c.Take(now); {
+				case refusedBy >= 0:
 					refused.Add(1)
 				case i%16 == w:
-					refund(l, key(0), int64(1+i%3), now)
+					c.Refund(now)
 					refunds.Add(1)
 				default:
 					got.Add(int64(1 + i%3))

@@ -14,6 +14,7 @@ import (
 // Without a ring, y is the count of one older sub-window and, in the upper half, how much older it is; what is left of the total is the
 // newest's. Only a key that spends in three sub-windows within a window needs a ring, of a counter for each.
 type sliding struct {
+	plain
 	limit int64
 	per   uint64
 	parts int64
@@ -21,7 +22,7 @@ type sliding struct {
 }
 
 func newSliding(r Rate, parts int, epoch int64) *sliding {
-	return &sliding{r.N, uint64(r.Per), int64(parts), epoch}
+	return &sliding{limit: r.N, per: uint64(r.Per), parts: int64(parts), epoch: epoch}
 }
 
 func (s *sliding) fresh() bucket { return bucket{last: math.MinInt64 / 2} }
@@ -229,7 +230,7 @@ func (s *sliding) widen(m *rings, b *bucket, sum, count, olderPart, newerPart in
 	b.x, b.y = pack(sum, r), 0
 }
 
-func (s *sliding) spend(m *rings, b *bucket, n int64, now mono.Time) int64 {
+func (s *sliding) spend(m *rings, b *bucket, n int64, now mono.Time) mark {
 	k := max(s.part(now), int64(b.last))
 	s.advance(m, b, k)
 	sum := total(b)
@@ -239,35 +240,36 @@ func (s *sliding) spend(m *rings, b *bucket, n int64, now mono.Time) int64 {
 		*s.cell(m, r, k) += uint32(n)
 	}
 	b.x = pack(sum+n, r)
-	return k
+	return mark{at: k}
 }
 
 // give takes units back from the sub-window they were spent in, or from the first after it: two of them may have become one.
-func (s *sliding) give(m *rings, b *bucket, n, mark int64, now mono.Time) {
+func (s *sliding) give(m *rings, b *bucket, n int64, of *mark, now mono.Time) bool {
 	s.advance(m, b, max(s.part(now), int64(b.last)))
 	newest, r, sum := int64(b.last), ring(b), total(b)
-	if mark < newest-s.parts {
-		return
+	if of.at < newest-s.parts {
+		return false
 	}
 	if r != 0 {
-		for j := mark; j <= newest; j++ {
+		for j := of.at; j <= newest; j++ {
 			if c := s.cell(m, r, j); *c > 0 {
 				n = min(n, int64(*c))
 				*c -= uint32(n)
 				b.x = pack(sum-n, r)
-				return
+				break
 			}
 		}
-		return
+		return false
 	}
-	if count, age := older(b); count > 0 && mark <= newest-age {
+	if count, age := older(b); count > 0 && of.at <= newest-age {
 		n = min(n, count)
 		b.x, b.y = pack(sum-n, 0), uint64(age)<<32|uint64(count-n)
-		return
+		return false
 	}
 	count, _ := older(b)
 	n = min(n, sum-count)
 	b.x = pack(sum-n, 0)
+	return false
 }
 
 func (s *sliding) idle(b *bucket, now mono.Time) bool {

@@ -102,9 +102,9 @@ func TestSlidingWindowWithoutRings(t *testing.T) {
 			if n := rapid.Int64Range(1, 3).Draw(t, "units"); len(all) > 0 && rapid.IntRange(0, 2).Draw(t, "give") == 0 {
 				p := all[len(all)-1]
 				all = all[:len(all)-1]
-				s.give(key(1), h, p.n, p.spending, false, now)
+				s.give(key(1), h, p.n, &p.spending, false, now)
 				o.give(p.i, p.n, now)
-			} else if d, sp := s.take(key(1), h, n, now); d.OK {
+			} else if d, sp := s.spendAs(key(1), h, n, now); d.OK {
 				if !o.take(n, now, false).OK {
 					t.Fatalf("%d too many at %d", n, now)
 				}

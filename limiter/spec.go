@@ -101,15 +101,18 @@ type meter interface {
 	// decide answers for n ≥ 0 units at now and changes nothing.
 	decide(m *rings, b *bucket, n int64, now mono.Time) Decision
 	// spend charges n > 0 units, whatever is left, and returns the mark under which they can be given back.
-	spend(m *rings, b *bucket, n int64, now mono.Time) (mark int64)
-	// give gives back n > 0 units that were spent under mark. What came back by itself since is not given twice.
-	give(m *rings, b *bucket, n, mark int64, now mono.Time)
+	spend(m *rings, b *bucket, n int64, now mono.Time) mark
+	// give gives back n > 0 units that were spent under of, which then stands for the rest of them. What came back by itself since is
+	// not given twice. It reports whether every mark made so far, of whatever bucket, is void from now on.
+	give(m *rings, b *bucket, n int64, of *mark, now mono.Time) (void bool)
 	// idle reports whether b is at now as good as the bucket of a key never seen.
 	idle(b *bucket, now mono.Time) bool
 	// forward makes b count every instant before now as now.
 	forward(m *rings, b *bucket, now mono.Time)
 	// convert carries b over from old, a meter of the same algorithm: what was spent stays spent, or more.
 	convert(m *rings, old meter, b *bucket, now mono.Time)
+	// inherit has marks of gone, which is idle, give nothing where they are taken for marks of b.
+	inherit(b, gone *bucket)
 	// fresh is the bucket of a key never seen.
 	fresh() bucket
 	// clone is a bucket of its own that owes what b does, or a little longer.
@@ -121,8 +124,17 @@ type meter interface {
 // plain is what meters do that need no rings.
 type plain struct{}
 
-func (plain) clone(b *bucket) bucket { return *b }
-func (plain) drop(*rings, *bucket)   {}
+func (plain) clone(b *bucket) bucket   { return *b }
+func (plain) drop(*rings, *bucket)     {}
+func (plain) inherit(*bucket, *bucket) {}
+
+// mark tells a spending from others of its bucket.
+type mark struct {
+	at          int64     // the window or sub-window it was spent in; of a gcra, with frac, the bucket's arrival time after it
+	frac, given uint64    // of a gcra; given is the bucket's count then
+	from        mono.Time // of a gcra: the instant that counted
+	left        int64     // of a gcra: units not given back
+}
 
 // bucket is the state of one key: three words whose meaning is the meter's.
 type bucket struct {

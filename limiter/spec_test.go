@@ -38,15 +38,19 @@ func newOracle(s Spec, epoch int64) oracle {
 }
 
 // dripping is the model of a token or leaky bucket.
-type dripping struct{ *model }
+type dripping struct {
+	*model
+	places []place
+}
 
 func (d *dripping) spend(n int64, now mono.Time) int {
 	at, tokens := d.drip(now)
 	d.at, d.tokens = at, new(big.Rat).Sub(tokens, big.NewRat(n, 1))
-	return 0
+	d.places = append(d.places, d.place(n))
+	return len(d.places) - 1
 }
 
-func (d *dripping) give(_ int, n int64, now mono.Time) { d.refund(n, now) }
+func (d *dripping) give(i int, n int64, now mono.Time) { d.refund(&d.places[i], n, now) }
 
 // logged is a window that keeps every spending. Time is cut into cells of per/parts; what was spent in the cell of now and in
 // the keep cells before it counts.
@@ -200,7 +204,7 @@ func TestEveryAlgorithmIsItsModel(t *testing.T) {
 			"take": func(t *rapid.T) {
 				n := draw(t)
 				peek := l.Peek(k, n, now)
-				got, sp := s.take(k, h, n, now)
+				got, sp := s.spendAs(k, h, n, now)
 				want := o.take(n, now, false)
 				if got != want || peek != want {
 					t.Fatalf("take %d at %d: got %+v, peeked %+v, want %+v", n, now, got, peek, want)
@@ -219,7 +223,7 @@ func TestEveryAlgorithmIsItsModel(t *testing.T) {
 				}
 				n := rapid.Int64Range(1, p.n).Draw(t, "units")
 				p.n -= n
-				s.give(k, h, n, p.spending, false, now)
+				s.give(k, h, n, &p.spending, false, now)
 				o.give(p.i, n, now)
 			},
 			"debit": func(t *rapid.T) {

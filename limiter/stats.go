@@ -16,7 +16,7 @@ type Stats struct {
 
 // Stats adds up the shards, about 20 ns each.
 func (l *Limiter) Stats() Stats {
-	st := Stats{MaxBytes: l.max}
+	st := Stats{MaxBytes: l.max.Load()}
 	for i := range l.shards {
 		s := &l.shards[i]
 		st.Allowed += s.allowed.Load()

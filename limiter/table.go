@@ -127,6 +127,7 @@ func (s *shard) insertLocked(k Key, h uint64, now mono.Time) *entry {
 		if s.tracked && s.at(slot).last != 0 { // its window is over
 			s.changed--
 		}
+		s.inherit(&s.unknown, &s.at(slot).bucket)
 		s.drop(&s.rings, &s.at(slot).bucket)
 		s.forward(&s.rings, &s.unknown, now) // the key that goes was idle at now, not at any time before
 		s.evictions++
@@ -192,50 +193,52 @@ func (s *shard) unlinkLocked(slot int) {
 
 // spending is what a take leaves behind for whoever gives it back.
 type spending struct {
-	mark   int64  // of the meter
+	mark   mark   // of the meter
 	gen    uint32 // of the shard
 	shared bool   // the bucket of unknown keys paid
 }
 
-// take spends n units.
-func (s *shard) take(k Key, h uint64, n int64, now mono.Time) (d Decision, sp spending) {
+// take spends n units. Unless sp is nil, it is set to what was spent.
+func (s *shard) take(k Key, h uint64, n int64, now mono.Time, sp *spending) Decision {
 	if n == 0 {
-		return s.peek(k, h, n, now), sp
+		return s.peek(k, h, n, now)
 	}
 	s.mu.Lock()
-	e := s.findLocked(k, h)
-	sp.gen = s.gen
-	if e == nil {
-		d, sp.mark, sp.shared = s.takeUnknownLocked(k, h, n, now)
-	} else if d = s.decide(&s.rings, &e.bucket, n, now); d.OK {
-		sp.mark = s.spend(&s.rings, &e.bucket, n, now)
-		e.count(&e.allowed)
-		s.touchLocked(e)
-	} else {
+	e, shared := s.findLocked(k, h), false
+	b := &s.unknown
+	if e != nil {
+		b = &e.bucket
+	}
+	d := s.decide(&s.rings, b, n, now)
+	switch {
+	case !d.OK && e != nil:
 		e.count(&e.refused)
+	case d.OK:
+		if e == nil {
+			e = s.enterLocked(k, h, now)
+		}
+		if e != nil {
+			b = &e.bucket
+			e.count(&e.allowed)
+			s.touchLocked(e)
+		} else {
+			shared = true
+			s.overflow++
+		}
+		if mark := s.spend(&s.rings, b, n, now); sp != nil {
+			*sp = spending{mark, s.gen, shared}
+		}
 	}
 	s.mu.Unlock()
-	return d, sp
+	return d
 }
 
-// takeUnknownLocked spends n units of a key that has no entry.
-func (s *shard) takeUnknownLocked(k Key, h uint64, n int64, now mono.Time) (d Decision, mark int64, shared bool) {
-	d = s.decide(&s.rings, &s.unknown, n, now)
-	if !d.OK {
-		return d, 0, false
+// enterLocked gives k, which has none, an entry, or returns nil if there is no room.
+func (s *shard) enterLocked(k Key, h uint64, now mono.Time) *entry {
+	if s.seats && s.unknown.x != 0 { // what is in use of shared seats comes back to them, so nobody may take a copy along
+		return nil
 	}
-	var e *entry
-	if !s.seats || s.unknown.x == 0 { // what is in use of shared seats comes back to them, so nobody may take a copy along
-		e = s.insertLocked(k, h, now)
-	}
-	if e == nil {
-		s.overflow++
-		return d, s.spend(&s.rings, &s.unknown, n, now), true
-	}
-	mark = s.spend(&s.rings, &e.bucket, n, now)
-	e.count(&e.allowed)
-	s.touchLocked(e)
-	return d, mark, false
+	return s.insertLocked(k, h, now)
 }
 
 func (e *entry) count(n *uint32) {
@@ -289,20 +292,25 @@ func (s *shard) peek(k Key, h uint64, n int64, now mono.Time) Decision {
 	return d
 }
 
-// give returns n units to k, or to the bucket of unknown keys. undo says that the spending is to count as never made. A key that
-// has no entry any more is idle. What was spent in windows of another length has been put together with more, and is not told apart.
-func (s *shard) give(k Key, h uint64, n int64, sp spending, undo bool, now mono.Time) {
+// give returns n units of sp to k, or to the bucket of unknown keys; sp stands for the rest then. undo says that the spending is to
+// count as never made. A key that has no entry any more is idle. What was spent by other numbers, of a gcra, or in windows of another
+// length has been put together with more, and is not told apart.
+func (s *shard) give(k Key, h uint64, n int64, sp *spending, undo bool, now mono.Time) {
 	s.mu.Lock()
+	void := false
 	if sp.gen != s.gen {
 		// nothing comes back
 	} else if sp.shared {
-		s.meter.give(&s.rings, &s.unknown, n, sp.mark, now)
+		void = s.meter.give(&s.rings, &s.unknown, n, &sp.mark, now)
 	} else if e := s.findLocked(k, h); e != nil {
-		s.meter.give(&s.rings, &e.bucket, n, sp.mark, now)
+		void = s.meter.give(&s.rings, &e.bucket, n, &sp.mark, now)
 		if undo && e.allowed > 0 && e.allowed < math.MaxUint32 {
 			e.allowed--
 		}
 		s.touchLocked(e)
+	}
+	if void {
+		s.gen++
 	}
 	s.mu.Unlock()
 }
@@ -349,6 +357,8 @@ func (s *shard) change(m meter, now mono.Time) {
 // renumbered reports whether marks of old mean something else to m, a meter of the same algorithm.
 func renumbered(old, m meter) bool {
 	switch m := m.(type) {
+	case *gcra:
+		return true
 	case *sliding:
 		o := old.(*sliding)
 		return o.per != m.per || o.parts != m.parts

@@ -135,6 +135,9 @@ func shrink(l *Limiter, bytes int64) {
 func TestKeysWithoutRoomShare(t *testing.T) {
 	const s = mono.Time(time.Second)
 	l := tiny(t, Rate{1, time.Second, 10})
+	var third Charge
+	third.Add(l, key(3), 10)
+	third.Take(0)
 	for i := range 16 {
 		l.Take(key(i), 10, 0)
 	}
@@ -157,7 +160,7 @@ func TestKeysWithoutRoomShare(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	// A slot falls free while the first newcomer still owes: it does not get a fresh bucket with it.
-	refund(l, key(3), 10, 2*s)
+	third.Refund(2 * s)
 	if d := l.Take(key(100), 1, 2*s); d != allowed(5, 5*time.Second) {
 		t.Errorf("first newcomer with its own bucket: %+v", d)
 	}

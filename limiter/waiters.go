@@ -30,6 +30,9 @@ func (l *Limiter) Await(k Key) (back <-chan struct{}, leave func()) {
 	return c, func() { w.leave(k, c) }
 }
 
+// Waiting is how many wait for seats: those of Await that were neither sent to nor have left.
+func (l *Limiter) Waiting() int64 { return l.waiters.n.Load() }
+
 // leave takes c off the list. If it was woken meanwhile, the next one is.
 func (w *waiters) leave(k Key, c chan struct{}) {
 	w.mu.Lock()

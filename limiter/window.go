@@ -47,16 +47,17 @@ func (w *windows) decide(_ *rings, b *bucket, n int64, now mono.Time) Decision {
 	return d
 }
 
-func (w *windows) spend(_ *rings, b *bucket, n int64, now mono.Time) int64 {
+func (w *windows) spend(_ *rings, b *bucket, n int64, now mono.Time) mark {
 	p, used := w.at(b, now)
 	b.x, b.y = p.id, uint64(saturate(used, n))
-	return p.id
+	return mark{at: p.id}
 }
 
-func (w *windows) give(_ *rings, b *bucket, n, mark int64, _ mono.Time) {
-	if b.x == mark {
+func (w *windows) give(_ *rings, b *bucket, n int64, of *mark, _ mono.Time) bool {
+	if b.x == of.at {
 		b.y -= min(b.y, uint64(n))
 	}
+	return false
 }
 
 func (w *windows) idle(b *bucket, now mono.Time) bool {
@@ -104,12 +105,16 @@ func (s seats) decide(_ *rings, b *bucket, n int64, _ mono.Time) Decision {
 	return d
 }
 
-func (s seats) spend(_ *rings, b *bucket, n int64, _ mono.Time) int64 {
+func (s seats) spend(_ *rings, b *bucket, n int64, _ mono.Time) mark {
 	b.x = saturate(b.x, n)
-	return 0
+	return mark{}
 }
 
-func (s seats) give(_ *rings, b *bucket, n, _ int64, _ mono.Time) { b.x -= min(b.x, n) }
-func (s seats) idle(b *bucket, _ mono.Time) bool                  { return b.x == 0 }
-func (s seats) forward(*rings, *bucket, mono.Time)                {}
-func (s seats) convert(*rings, meter, *bucket, mono.Time)         {}
+func (s seats) give(_ *rings, b *bucket, n int64, _ *mark, _ mono.Time) bool {
+	b.x -= min(b.x, n)
+	return false
+}
+
+func (s seats) idle(b *bucket, _ mono.Time) bool          { return b.x == 0 }
+func (s seats) forward(*rings, *bucket, mono.Time)        {}
+func (s seats) convert(*rings, meter, *bucket, mono.Time) {}

@@ -16,7 +16,7 @@ import (
 func TestFieldsByAlgorithm(t *testing.T) {
 	t.Parallel()
 	h := serveHeld(t)
-	w := startWeir(t, strings.Replace(answers("token_bucket", "leaky_bucket", "sliding_window", "fixed_window", "adaptive", "month", "hour"), "routes:\n", `
+	w := startWeir(t, strings.Replace(answers("token_bucket", "leaky_bucket", "sliding_window", "fixed_window", "adaptive", "month", "hour", "calendar"), "routes:\n", `
 pools: [{name: up, endpoints: [{address: "@up"}]}]
 routes:
   - {name: concurrency, match: {path: /concurrency}, pool: up}
@@ -29,6 +29,7 @@ policies:
   - {name: adaptive, algorithm: adaptive, limit: 3, window: 1500ms, routes: [adaptive]}
   - {name: concurrency, algorithm: concurrency, limit: 3, routes: [concurrency]}
   - {name: month, algorithm: quota, limit: 3, window: month, routes: [month]}
+  - {name: calendar, algorithm: quota, limit: 3, window: month, routes: [calendar]}
   - {name: hour, algorithm: quota, limit: 3, window: hour, routes: [hour], timezone: Asia/Kathmandu}
 `, map[string]string{"up": h.addr})
 	match := func(t *testing.T, resp *http.Response, status int, fields map[string]string) {
@@ -108,7 +109,7 @@ policies:
 	})
 	t.Run("month-is-the-calendar's", func(t *testing.T) {
 		t.Parallel()
-		resp, _ := fetch(t, "HEAD", w.url("/month?again"), "")
+		resp, _ := fetch(t, "HEAD", w.url("/calendar"), "")
 		now := time.Now().UTC()
 		end := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, time.UTC)
 		if reset, want := number(resp.Header.Get("RateLimit"), `;t=(\d+)`), int(end.Sub(now).Seconds()); reset < want-5 || reset > want+5 {

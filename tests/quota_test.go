@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -244,4 +245,239 @@ func TestQuotaReload(t *testing.T) {
 	reload(quotaConfig("@dir/data", 9))
 	f(200, 0)
 	f(429, 0)
+}
+
+// TestQuotaDirectory: without a quota nobody minds a data_dir that cannot be; with one the reload says so, and whatever it had begun is
+// undone.
+func TestQuotaDirectory(t *testing.T) {
+	t.Parallel()
+	inFile := strings.ReplaceAll(quotaConfig("@dir/config.yaml/data", 10), "algorithm: quota", `mode: "off", algorithm: quota`)
+	w := startWeir(t, inFile, nil)
+	f := func(config string, want ...string) {
+		t.Helper()
+		w.writeConfig(config)
+		status, body := w.admin("POST", "/api/v1/config/reload", "")
+		if (status == 200) != (len(want) == 0) {
+			t.Fatalf("reload: %d %s, want %q", status, body, want)
+		}
+		for _, s := range want {
+			if !strings.Contains(body, w.expand(s)) {
+				t.Errorf("reload: %s, want %q", body, s)
+			}
+		}
+		if resp, _ := fetch(t, "GET", w.url("/q"), ""); resp.StatusCode != 200 {
+			t.Errorf("it answers %d", resp.StatusCode)
+		}
+	}
+	f(quotaConfig("@dir/config.yaml/data", 10), "config.yaml/data", "not a directory")
+	busy := listenFree(t)
+	defer busy.Close()
+	f(quotaConfig("@dir/rejected", 10)+"admin: {address: \""+busy.Addr().String()+"\"}\n", "admin") // a fault of the file
+	f(strings.Replace(quotaConfig("@dir/rejected", 10), "@admin", busy.Addr().String(), 1), "address already in use")
+	f(quotaConfig("@dir/data", 10)) // that is, data_dir is not what the rejected file said
+	f(quotaConfig("@dir/rejected", 10), "cannot change while quotas are kept in @dir/data")
+	f(quotaConfig("@dir/data", 12))
+	if n := quotaLeft(w); n != 9 { // three since there is a quota
+		t.Errorf("%d left, want 9", n)
+	}
+	w.stop()
+	if w = w.again(); quotaLeft(w) != 9 {
+		t.Errorf("%d left after the restart, want 9", quotaLeft(w))
+	}
+}
+
+// disk is a file system in a file.
+type disk struct {
+	t   *testing.T
+	dir string
+}
+
+// newDisk mounts one, or skips the test where that is not possible.
+func newDisk(t *testing.T) *disk {
+	t.Helper()
+	image, d := filepath.Join(t.TempDir(), "image"), &disk{t, t.TempDir()}
+	for _, argv := range [][]string{{"truncate", "-s", "32M", image}, {"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, d.dir}} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("no disk to freeze: %v: %v: %s", argv, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		d.thaw()
+		if out, err := exec.Command("umount", d.dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+			syscall.Unmount(d.dir, syscall.MNT_DETACH)
+		}
+	})
+	return d
+}
+
+// freeze has every write wait. Another process ends that after a minute, whatever becomes of this one.
+func (d *disk) freeze() {
+	d.t.Helper()
+	guard := exec.Command("sh", "-c", `sleep 60; fsfreeze -u "$1"`, "sh", d.dir)
+	guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	noError(d.t, guard.Start())
+	d.t.Cleanup(func() {
+		d.thaw()
+		syscall.Kill(-guard.Process.Pid, syscall.SIGKILL)
+		guard.Wait()
+	})
+	if out, err := exec.Command("fsfreeze", "-f", d.dir).CombinedOutput(); err != nil {
+		d.t.Skipf("the disk cannot be frozen: %v: %s", err, out)
+	}
+}
+
+func (d *disk) thaw() { exec.Command("fsfreeze", "-u", d.dir).Run() }
+
+// endsWithin waits until the process has ended but for threads that the kernel keeps until the disk answers.
+func (w *weir) endsWithin(d time.Duration) {
+	w.t.Helper()
+	begin := time.Now()
+	for ; ; time.Sleep(5 * time.Millisecond) {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", w.cmd.Process.Pid))
+		ended := true
+		for _, path := range threads {
+			stat, err := os.ReadFile(path)
+			ended = ended && (err != nil || bytes.Contains(stat, []byte(") Z ")) || bytes.Contains(stat, []byte(") D ")))
+		}
+		if ended {
+			w.t.Logf("ended after %v", time.Since(begin))
+			return
+		}
+		if time.Since(begin) > patience(d) {
+			w.t.Errorf("weir still runs after %v", time.Since(begin))
+			return
+		}
+	}
+}
+
+// TestQuotaFrozenDisk freezes the disk: traffic goes on, the API answers, what it shows is in force, and SIGTERM ends the gateway.
+func TestQuotaFrozenDisk(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	w := startWeir(t, quotaConfig(d.dir, 1000)+"shutdown_timeout: 2s\n", nil)
+	t.Cleanup(d.thaw) // before weir is waited for
+	ask := func(want int) {
+		t.Helper()
+		begin := time.Now()
+		if resp, _ := fetch(t, "GET", w.url("/q"), ""); resp.StatusCode != 200 || left(resp, "q") != want || time.Since(begin) > patience(500*time.Millisecond) {
+			t.Errorf("%d, %d left after %v, want %d", resp.StatusCode, left(resp, "q"), time.Since(begin), want)
+		}
+	}
+	admin := func(method, path, body string, most time.Duration) (int, string) {
+		t.Helper()
+		begin := time.Now()
+		status, answer := w.admin(method, path, body)
+		if took := time.Since(begin); took > patience(most) {
+			t.Errorf("%s %s took %v", method, path, took)
+		}
+		return status, answer
+	}
+	quota := func(name string, most time.Duration) {
+		t.Helper()
+		status, body := admin("POST", "/api/v1/policies", `{"name":"`+name+`","algorithm":"quota","limit":1,"window":"month","routes":["q"]}`, most)
+		if status < 400 || !strings.Contains(body, "has not answered") {
+			t.Errorf("a new quota: %d %s", status, body)
+		}
+		if _, body := admin("GET", "/api/v1/policies", "", time.Second); strings.Contains(body, name) {
+			t.Errorf("a quota that was refused is shown: %s", body)
+		}
+	}
+	ask(999)
+	time.Sleep(patience(300 * time.Millisecond))
+	d.freeze()
+	for i := range 20 {
+		ask(998 - i)
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(300 * time.Millisecond)
+	for _, path := range []string{"/metrics", "/readyz", "/api/v1/policies", "/api/v1/pools"} {
+		if status, _ := admin("GET", path, "", time.Second); status != 200 {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+	quota("slow", 6*time.Second)
+	quota("quick", time.Second)
+	if status, body := admin("POST", "/api/v1/policies", `{"name":"other","limit":1000,"window":"1s","routes":["q"]}`, time.Second); status != 201 {
+		t.Errorf("a policy that is no quota: %d %s", status, body)
+	}
+	ask(978)
+	if resp, _ := fetch(t, "GET", w.url("/q"), ""); left(resp, "other") < 0 {
+		t.Error("the policy that was added is not in force")
+	}
+	if !strings.Contains(w.log.String(), "does not answer") {
+		t.Error("the log does not say that the disk hangs")
+	}
+	w.signal(syscall.SIGTERM)
+	w.endsWithin(3 * time.Second)
+	if log := w.log.String(); !strings.Contains(log, "is forgotten") {
+		t.Error("the log does not say what is forgotten")
+	}
+	d.thaw()
+	if code := w.wait(10 * time.Second); code != 1 {
+		t.Errorf("exit %d, want 1", code)
+	}
+	if w = w.again(); quotaLeft(w) < 977 || quotaLeft(w) > 999 {
+		t.Errorf("%d left after the restart", quotaLeft(w))
+	}
+	w.stop()
+}
+
+// TestQuotaFrozenReload sends SIGTERM while a reload waits for a frozen disk: the listeners close at once.
+func TestQuotaFrozenReload(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	w := startWeir(t, quotaConfig(d.dir, 1000)+"shutdown_timeout: 2s\n", nil)
+	t.Cleanup(d.thaw)
+	d.freeze()
+	fetch(t, "GET", w.url("/q"), "")
+	time.Sleep(300 * time.Millisecond)
+	answered := make(chan int, 1)
+	go func() {
+		status, _ := w.admin("POST", "/api/v1/policies", `{"name":"more","algorithm":"quota","limit":1,"window":"month","routes":["q"]}`)
+		answered <- status
+	}()
+	time.Sleep(300 * time.Millisecond)
+	w.signal(syscall.SIGTERM)
+	begin := time.Now()
+	eventually(t, 300*time.Millisecond, "the listener is closed", func() bool {
+		c, err := net.DialTimeout("tcp", w.addr("web"), time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	if status, _ := w.admin("GET", "/readyz", ""); status != 503 {
+		t.Errorf("/readyz says %d", status)
+	}
+	if status := <-answered; status < 400 || time.Since(begin) > patience(time.Second) {
+		t.Errorf("the reload was answered %d after %v", status, time.Since(begin))
+	}
+	w.endsWithin(3*time.Second - time.Since(begin))
+	d.thaw()
+	if code := w.wait(10 * time.Second); code != 1 {
+		t.Errorf("exit %d, want 1", code)
+	}
+}
+
+// TestQuotaFrozenStart starts with a frozen disk: that ends with an error that says so.
+func TestQuotaFrozenStart(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	config := filepath.Join(t.TempDir(), "config.yaml")
+	text := strings.NewReplacer("@admin", freeAddr(t), "@web", freeAddr(t)).Replace(quotaConfig(filepath.Join(d.dir, "data"), 1000))
+	noError(t, os.WriteFile(config, []byte(text), 0o644))
+	d.freeze()
+	begin := time.Now()
+	w := &weir{t: t, exited: make(chan struct{})}
+	w.cmd = exec.Command(weirBin, "run", "-c", config)
+	w.cmd.Stdout, w.cmd.Stderr = &w.log, &w.log
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	noError(t, w.cmd.Start())
+	go func() { w.cmd.Wait(); close(w.exited) }()
+	w.endsWithin(8 * time.Second)
+	d.thaw()
+	if code := w.wait(10 * time.Second); code != 1 || !strings.Contains(w.log.String(), "does not answer") {
+		t.Errorf("exit %d after %v: %s", code, time.Since(begin), w.log.String())
+	}
 }

@@ -101,9 +101,7 @@ func (p *compiler) dimensions() error {
 		if err != nil {
 			return fmt.Errorf("dimension %s: %w", p.conf.Dimensions[i].Name, err)
 		}
-		if d.from == fromHeader && d.arg != "cookie" {
-			p.snap.single = append(p.snap.single, d.arg)
-		}
+		p.readBy(d)
 		if d.from == fromJWT && p.snap.tokens == nil {
 			if err := p.tokens(); err != nil {
 				return fmt.Errorf("jwt: %w", err)
@@ -118,6 +116,48 @@ func (p *compiler) dimensions() error {
 	return nil
 }
 
+// readBy notes what of a request a dimension is read from, so that no client can have it read in two ways.
+func (p *compiler) readBy(d dimension) {
+	switch {
+	case d.from == fromHeader:
+		p.readsHeader(d.arg)
+	case d.from == fromQuery:
+		p.snap.params = append(p.snap.params, d.arg)
+	case d.from == fromCookie:
+		p.snap.cookies = append(p.snap.cookies, d.arg)
+	case d.prog != nil:
+		p.reads(d.prog.Reads())
+	}
+}
+
+// reads notes what an expression that limits go by reads.
+func (p *compiler) reads(r expr.Reads) {
+	for _, name := range r.Headers {
+		p.readsHeader(name)
+	}
+	for _, name := range r.Query {
+		if !slices.Contains(p.snap.params, name) {
+			p.snap.params = append(p.snap.params, name)
+		}
+	}
+}
+
+// repeatable are header fields that may be repeated: a further one adds to the first.
+var repeatable = []string{"cookie", "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "connection", "content-encoding",
+	"content-language", "expect", "forwarded", "if-match", "if-none-match", "link", "pragma", "prefer", "sec-websocket-extensions",
+	"sec-websocket-protocol", "te", "trailer", "transfer-encoding", "upgrade", "via", "x-forwarded-for"}
+
+// readsHeader notes that limits go by a header field: the first counts, further ones are not sent on, and neither is what some servers
+// take for it, its name with underscores.
+func (p *compiler) readsHeader(name string) {
+	if strings.ContainsAny(name, "-") && !slices.Contains(p.snap.spoofable, name) {
+		p.snap.spoofable = append(p.snap.spoofable, name)
+	}
+	if !slices.Contains(repeatable, name) && !slices.Contains(p.snap.single, name) {
+		p.snap.single = append(p.snap.single, name)
+	}
+}
+
 // tokens makes ready what checks tokens.
 func (p *compiler) tokens() error {
 	v, err := p.gw.live.verifier(&p.conf.JWT)
@@ -126,7 +166,7 @@ func (p *compiler) tokens() error {
 	}
 	p.snap.plan.verifier = v
 	p.snap.tokens, p.snap.tokenField = v.Verifier, strings.ToLower(p.conf.JWT.Header)
-	p.snap.single = append(p.snap.single, p.snap.tokenField)
+	p.readsHeader(p.snap.tokenField)
 	return nil
 }
 

@@ -97,6 +97,14 @@ func (p *compiler) compilePolicy(c *config.Policy, order int) (*policy, error) {
 			return nil, fmt.Errorf("settle: %w", err)
 		}
 	}
+	for _, prog := range []*expr.Program{pol.when, pol.cost} {
+		if prog != nil {
+			p.reads(prog.Reads())
+		}
+	}
+	if pol.settle != nil {
+		p.reads(pol.settle.Reads())
+	}
 	if len(c.Overrides) > 0 {
 		pol.choose = &index{when: make([]*expr.Program, len(c.Overrides))}
 	}
@@ -105,6 +113,7 @@ func (p *compiler) compilePolicy(c *config.Policy, order int) (*policy, error) {
 		if err != nil {
 			return nil, fmt.Errorf("overrides[%d].when: %w", i, err)
 		}
+		p.reads(when.Reads())
 		pol.choose.add(i, when, p.dimOf)
 		if !when.Exact() || slices.Contains(pol.choose.always, i) {
 			pol.choose.when[i] = when

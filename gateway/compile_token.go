@@ -57,6 +57,9 @@ func (p *compiler) policyWantsToken(pol *policy) bool {
 			return true
 		}
 	}
+	if pol.settle != nil && slices.ContainsFunc(pol.settle.Uses(), p.fromToken) {
+		return true
+	}
 	return slices.ContainsFunc(pol.dims, p.fromToken) || pol.parent != nil && p.policyWantsToken(pol.parent)
 }
 

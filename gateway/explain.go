@@ -75,7 +75,6 @@ type question struct {
 	authority string
 	path      string
 	query     string
-	values    url.Values
 	header    http.Header
 }
 
@@ -93,12 +92,13 @@ func (q *question) Field(name string) (string, bool) {
 	return v[0], true
 }
 func (q *question) Header(name string) (string, bool) { return q.Field(name) }
-func (q *question) Query(name string) (string, bool) {
-	v, ok := q.values[name]
-	if !ok {
-		return "", false
+func (q *question) Query(name string) (string, bool)  { return queryParam(q.query, name) }
+func (q *question) EachField(name string, yield func(value string) bool) {
+	for _, v := range q.header.Values(name) {
+		if !yield(v) {
+			return
+		}
 	}
-	return v[0], true
 }
 
 // Explain says what would become of a request, by the same code that serves it, but takes nothing. An error means that
@@ -140,6 +140,10 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 	}
 	q.path = string(p)
 	e.Path = q.path
+	if why := x.ambiguous(); why != "" {
+		e.refuse(BadRequest, why)
+		return e, nil
+	}
 	for _, step := range s.table.Explain(x) {
 		e.Considered = append(e.Considered, ExplainedRule{s.routes[step.Rule].name, step.Matched, step.Why})
 	}
@@ -162,7 +166,7 @@ func ask(in Question) (*question, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	q := &question{method: in.Method, path: u.EscapedPath(), query: u.RawQuery, values: u.Query(), header: in.Header, authority: u.Host}
+	q := &question{method: in.Method, path: u.EscapedPath(), query: u.RawQuery, header: in.Header, authority: u.Host}
 	if q.header == nil {
 		q.header = http.Header{}
 	}

@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"net/url"
 	"strconv"
-	"strings"
 
 	"weir/internal/http1"
 )
@@ -22,7 +20,6 @@ type h1 struct {
 	query     string     // as it came, without the question mark
 	hasQuery  bool       // there is a question mark
 	scratch   []byte     // host and path where they had to be rewritten
-	query1    url.Values // parsed on demand
 
 	persist bool   // the connection can go on after this
 	linger  bool   // it cannot, and the client may still be sending
@@ -46,7 +43,7 @@ func (x *h1) release() {
 	x.conn = nil
 	x.req.Reset()
 	x.resp.Reset()
-	x.host, x.authority, x.path, x.query, x.query1 = "", "", "", "", nil
+	x.host, x.authority, x.path, x.query = "", "", "", ""
 	x.scratch = x.scratch[:0]
 	x.persist, x.linger, x.expect, x.upgrade, x.hasQuery = false, false, false, false, false
 	x.stored, x.touched, x.spoiled = false, false, false
@@ -116,18 +113,15 @@ func (x *h1) ResponseField(name string) (string, bool) {
 func (x *h1) Header(name string) (string, bool) { return x.Field(name) }
 
 // Query returns the first parameter of that name, decoded.
-func (x *h1) Query(name string) (string, bool) {
-	if x.query == "" {
-		return "", false
+func (x *h1) Query(name string) (string, bool) { return queryParam(x.query, name) }
+
+// EachField calls yield with the header fields of that lower-case name, in their order, until it returns false.
+func (x *h1) EachField(name string, yield func(value string) bool) {
+	for i := range x.req.Fields {
+		if n := x.req.Name(i); len(n) == len(name) && http1.EqualFold(n, name) && !yield(view(x.req.Value(i))) {
+			return
+		}
 	}
-	if x.query1 == nil {
-		x.query1, _ = url.ParseQuery(strings.Clone(x.query)) // what it cannot decode is not there
-	}
-	v, ok := x.query1[name]
-	if !ok {
-		return "", false
-	}
-	return v[0], true
 }
 
 // ClientCN returns the common name of the client's certificate.

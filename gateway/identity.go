@@ -220,23 +220,6 @@ func (t *peerText) of(a netip.Addr) *peerText {
 	return t
 }
 
-// cookie returns the value of the first cookie of that name (RFC 6265, section 5.4), without the quotes around it.
-func cookie(x *Exchange, name string) string {
-	list, ok := x.car.Field("cookie")
-	if !ok {
-		return ""
-	}
-	for list != "" {
-		var pair string
-		pair, list, _ = strings.Cut(list, ";")
-		k, v, _ := strings.Cut(strings.TrimSpace(pair), "=")
-		if k == name {
-			return strings.Trim(v, `"`)
-		}
-	}
-	return ""
-}
-
 // clientAddr walks the addresses that proxies reported from right to left and returns the first that is not trusted.
 // Nobody's report is believed unless it comes over a trusted connection.
 func (s *Snapshot) clientAddr(peer netip.Addr, forwardedFor func(yield func(list string) bool)) netip.Addr {

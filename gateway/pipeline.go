@@ -60,6 +60,9 @@ func (g *Gateway) shield(what string, then func()) {
 // admit decides whether the request may go to an upstream: route, dimensions, limits. A seat is taken with the first
 // attempt, when it is known in which pool.
 func (g *Gateway) admit(x *Exchange) Verdict {
+	if why := x.ambiguous(); why != "" {
+		return Verdict{Reason: BadRequest, Detail: why}
+	}
 	n := x.snap.table.Match(x)
 	if n < 0 {
 		return Verdict{Reason: NoRoute, Detail: "no route matches this host, path and method"}

@@ -189,7 +189,7 @@ func redactQuery(q string, names []string) string {
 	done := 0 // q up to here is in b
 	for at := 0; at < len(q); {
 		end := len(q)
-		if i := strings.IndexByte(q[at:], '&'); i >= 0 {
+		if i := strings.IndexAny(q[at:], "&;"); i >= 0 { // some take ; for a separator
 			end = at + i
 		}
 		if name, _, ok := strings.Cut(q[at:end], "="); ok && isOneOf(name, names) {

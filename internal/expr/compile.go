@@ -50,7 +50,7 @@ func (e *Env) Compile(src string, k Kind) (p *Program, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("column 1: %s", oneLine(err.Error()))
 	}
-	p = &Program{env: e, cel: prg, kind: k, dims: e.dimensions(checked), src: src, metered: limited}
+	p = &Program{env: e, cel: prg, kind: k, dims: e.dimensions(checked), reads: readsOf(checked), src: src, metered: limited}
 	if k == Bool {
 		p.implied, p.exact = e.implied(checked.NativeRep().Expr(), limited)
 	}
@@ -161,6 +161,35 @@ func (e *Env) dimensions(checked *cel.Ast) []int {
 	}
 	slices.Sort(dims)
 	return slices.Compact(dims)
+}
+
+// readsOf returns the literal names by which the expression asks for header fields and parameters.
+func readsOf(checked *cel.Ast) (r Reads) {
+	for _, n := range ast.MatchDescendants(ast.NavigateAST(checked.NativeRep()), ast.KindMatcher(ast.IdentKind)) {
+		parent, ok := n.Parent()
+		if name := n.AsIdent(); !ok || name != varHeaders && name != varQuery {
+			continue
+		}
+		asked := ""
+		switch parent.Kind() {
+		case ast.SelectKind:
+			asked = parent.AsSelect().FieldName()
+		case ast.CallKind:
+			for _, arg := range parent.AsCall().Args() {
+				if arg.Kind() == ast.LiteralKind {
+					asked, _ = arg.AsLiteral().Value().(string)
+				}
+			}
+		}
+		switch {
+		case asked == "":
+		case n.AsIdent() == varHeaders:
+			r.Headers = append(r.Headers, strings.ToLower(asked))
+		default:
+			r.Query = append(r.Query, asked)
+		}
+	}
+	return r
 }
 
 // issue renders the first of CEL's complaints.

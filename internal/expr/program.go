@@ -30,6 +30,7 @@ type Program struct {
 	dims []int
 	src  string
 
+	reads   Reads
 	metered bool     // its worst case is more than maxCost
 	implied Equality // without values: none
 	exact   bool
@@ -38,6 +39,12 @@ type Program struct {
 // Uses returns the indices of the dimensions that the expression can read, ascending. A loop variable that hides a
 // dimension counts as the dimension. The caller must not change the slice.
 func (p *Program) Uses() (dims []int) { return p.dims }
+
+// Reads are the header fields (in lower case) and parameters of a request that an expression asks for by literal names.
+type Reads struct{ Headers, Query []string }
+
+// Reads returns what the expression asks for. The caller must not change it.
+func (p *Program) Reads() Reads { return p.reads }
 
 // Source returns the expression as it was compiled.
 func (p *Program) Source() string { return p.src }

@@ -36,6 +36,8 @@ type Settle struct {
 	env   *Env
 	cel   cel.Program
 	needs Needs
+	dims  []int
+	reads Reads
 	src   string
 }
 
@@ -61,7 +63,7 @@ func (e *Env) CompileSettle(src string) (s *Settle, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("column 1: %s", oneLine(err.Error()))
 	}
-	s = &Settle{env: in, cel: prg, src: src}
+	s = &Settle{env: in, cel: prg, src: src, dims: in.dimensions(checked), reads: readsOf(checked)}
 	for _, ref := range checked.NativeRep().ReferenceMap() {
 		switch strings.TrimPrefix(ref.Name, ".") {
 		case varBytes:
@@ -206,3 +208,9 @@ func (out *outcome) ResolveName(name string) (any, bool) {
 }
 
 var outcomes = sync.Pool{New: func() any { return newOutcome() }}
+
+// Uses returns the indices of the dimensions that the expression can read, ascending. The caller must not change the slice.
+func (s *Settle) Uses() (dims []int) { return s.dims }
+
+// Reads returns what of the request the expression asks for by literal names. The caller must not change it.
+func (s *Settle) Reads() Reads { return s.reads }

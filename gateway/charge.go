@@ -17,7 +17,9 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 	for i := range x.uses {
 		u := &x.uses[i]
 		x.priority = max(x.priority, u.p.priority)
-		x.settles = x.settles || u.p.settle != nil
+		if s := u.p.settle; s != nil {
+			x.settles, x.wantsJSON = true, x.wantsJSON || s.Needs().JSON
+		}
 		x.seated = x.seated || u.p.seats
 		if u.p.soft() {
 			x.charge.AddSoft(u.v.limiter, u.key, u.n)

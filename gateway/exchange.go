@@ -50,10 +50,11 @@ type Exchange struct {
 	token    bearer
 	capture  capture
 
-	tagged  bool // over a limit whose policy only tells the endpoint
-	settles bool // some policy's cost is known by the response only
-	seated  bool // some policy counts it as in progress
-	gone    bool // the client left while it waited for a limit
+	tagged    bool // over a limit whose policy only tells the endpoint
+	settles   bool // some policy's cost is known by the response only
+	wantsJSON bool // it stands in the response's JSON
+	seated    bool // some policy counts it as in progress
+	gone      bool // the client left while it waited for a limit
 
 	tried    balancer.Set
 	tries    int
@@ -131,7 +132,7 @@ func (x *Exchange) reset() {
 	x.snap, x.route, x.pool, x.conf, x.cell = nil, nil, nil, nil, nil
 	x.start, x.due, x.begun, x.headAt, x.queued, x.waited = 0, 0, 0, 0, 0, 0
 	x.hint, x.tries, x.priority = 0, 0, normal
-	x.tagged, x.settles, x.seated, x.gone = false, false, false, false
+	x.tagged, x.settles, x.wantsJSON, x.seated, x.gone = false, false, false, false, false
 	x.seat, x.lease = shaping.Seat{}, balancer.Lease{}
 	x.tried.Reset()
 	x.fellBack, x.sent, x.settled, x.traced = false, false, false, false

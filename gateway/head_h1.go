@@ -169,6 +169,9 @@ func (x *h1) appendRequest(b []byte) []byte {
 	if x.tagged {
 		b = x.appendTags(b)
 	}
+	if x.wantsJSON { // what an endpoint compresses cannot be read
+		b = append(b, "Accept-Encoding: identity\r\n"...)
+	}
 	b = r.request.append(b, &x.Exchange)
 	b = x.appendFraming(b)
 	return append(b, "\r\n"...)
@@ -210,7 +213,7 @@ func (x *h1) forwards(i int) bool {
 	if f.Underscore && x.spoofs(x.req.Name(i)) || x.repeats(i) {
 		return false
 	}
-	if http1.EqualFold(x.req.Name(i), tagHeader) {
+	if http1.EqualFold(x.req.Name(i), tagHeader) || x.wantsJSON && http1.EqualFold(x.req.Name(i), "accept-encoding") {
 		return false
 	}
 	return len(x.Exchange.route.request.drop) == 0 || !x.Exchange.route.request.drops(x.req.Name(i))

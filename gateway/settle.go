@@ -53,15 +53,9 @@ func (c *capture) reset() {
 
 // startSettling decides, when the head of the answer is there, whether its body must be kept.
 func (x *Exchange) startSettling() {
-	if !x.settles {
-		return
-	}
-	for i := range x.uses {
-		if s := x.uses[i].p.settle; s != nil && s.Needs().JSON {
-			typ, _ := x.car.ResponseField("content-type")
-			x.capture.on, x.capture.reserved = strings.Contains(typ, "json"), &x.gw.captured
-			return
-		}
+	if x.wantsJSON {
+		typ, _ := x.car.ResponseField("content-type")
+		x.capture.on, x.capture.reserved = strings.Contains(strings.ToLower(typ), "json"), &x.gw.captured
 	}
 }
 

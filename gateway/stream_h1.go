@@ -110,7 +110,9 @@ func (x *h1) deliverStream(chunked bool) {
 				return
 			}
 			u.readBy(x.pieceDue())
-			c.waitFor(u)
+			if !x.capture.on { // else its end must be read, whoever has left
+				c.waitFor(u)
+			}
 		}
 		p, err := x.answer.Next()
 		if phase(c.state.Load()&(1<<phaseBits-1)) != phaseActive && !c.waited() {
@@ -172,12 +174,33 @@ func (x *h1) flush() bool {
 	return true
 }
 
+// readOnTime is how long the rest of an answer may take that nobody waits for but the limits.
+const readOnTime = 5 * time.Second
+
+// readOn reads the rest of an answer whose client has left, because its JSON says what it did cost: leaving early is no way to pay less.
+// It reports whether the end of it came.
+func (x *h1) readOn() bool {
+	x.u.readBy(mono.Now().Add(readOnTime))
+	for !x.capture.tooMuch {
+		p, err := x.answer.Next()
+		if err != nil {
+			return err == io.EOF
+		}
+		x.capture.add(p)
+	}
+	return false
+}
+
 // clientLost ends an answer that the client does not take.
 func (x *h1) clientLost(err error) {
 	x.persist, x.linger = false, false
 	x.verdict = Verdict{Reason: ClientGone}
 	x.responseFailed = "client: " + err.Error()
-	x.settleCut()
+	if x.capture.on && x.u != nil && x.readOn() {
+		x.settleCost()
+	} else {
+		x.settleCut()
+	}
 	x.stopUpload()
 	x.dropUpstream()
 }

@@ -56,6 +56,18 @@ func costly(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, strings.TrimSuffix(usage, "}"))
 		w.(http.Flusher).Flush()
 		io.WriteString(w, `,"pad":"`+strings.Repeat("x", 1<<20)+`"}`)
+	case "/json/slow": // the cost comes last, after what fills every buffer
+		io.WriteString(w, `{"pad":"`+strings.Repeat("x", 900_000))
+		w.(http.Flusher).Flush()
+		time.Sleep(300 * time.Millisecond)
+		io.WriteString(w, `","usage":{"total_tokens":500}}`)
+	case "/json/packed": // as an endpoint that compresses when it may
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			w.Header().Set("Content-Encoding", "gzip")
+			io.WriteString(w, "not JSON at all")
+			return
+		}
+		io.WriteString(w, `{"usage":{"total_tokens":500}}`)
 	case "/json/broken":
 		io.WriteString(w, usage[:len(usage)-2])
 	case "/json/text":
@@ -201,4 +213,26 @@ func TestSettleAborted(t *testing.T) {
 	if left(before, "kilo") != left(after, "kilo") { // no body, no bytes
 		t.Errorf("%v, then %v", before.Header, after.Header)
 	}
+}
+
+// TestSettleIsNotDodged: neither asking for a compressed answer nor leaving before its end hides what it did cost.
+func TestSettleIsNotDodged(t *testing.T) {
+	t.Parallel()
+	up := serve(t, costly)
+	w := startWeir(t, settleConfig, map[string]string{"up": up.addr})
+	spent := func(key string) int {
+		_, body := w.admin("POST", "/api/v1/explain", `{"url":"/json","headers":{"x-key":"`+key+`"}}`)
+		return 1000 - number(body, `(?s)"policy":\s*"json".*?"remaining":\s*(\d+)`)
+	}
+	fetch(t, "GET", w.url("/json/packed"), "", "X-Key: packer", "Accept-Encoding: gzip")
+	if n := spent("packer"); n != 500 {
+		t.Errorf("a compressed answer: %d charged, want 500", n)
+	}
+	c := dial(t, w.addr("web"))
+	c.send("GET /json/slow HTTP/1.1\r\nHost: a.test\r\nX-Key: leaver\r\n\r\n")
+	if _, err := io.CopyN(io.Discard, c.c, 1000); err != nil {
+		t.Fatal(err)
+	}
+	reset(c.c)
+	eventually(t, 5*time.Second, "the cost of an answer that was left", func() bool { return spent("leaver") == 500 })
 }

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"os/signal"
 	"runtime/pprof"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -137,43 +135,6 @@ func (a *app) onHangups(hangups <-chan struct{}) {
 	}
 }
 
-// shutdownTimeout is that of the configuration in force, or of first if none is yet.
-func (a *app) shutdownTimeout(first *config.Config) time.Duration {
-	if conf := a.conf.Load(); conf != nil {
-		return conf.ShutdownTimeout
-	}
-	return first.ShutdownTimeout
-}
-
-// stopGrace is what the end may take beyond shutdown_timeout: when that has passed, what it has cut is still to be put in order.
-const stopGrace = 700 * time.Millisecond
-
-// stopOn ends the gateway; an interrupt meanwhile (a second Ctrl-C) ends it at once. It does not wait for ever for what does not end.
-func (a *app) stopOn(signals <-chan os.Signal, cancel func(), timeout time.Duration) error {
-	done := make(chan error, 1)
-	go func() {
-		err := a.stop(timeout)
-		cancel()
-		a.tasks.Wait()
-		done <- err
-	}()
-	late := time.After(timeout + stopGrace)
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-late:
-			err := errors.New("stopped after shutdown_timeout, before everything had ended: a disk or a peer does not answer")
-			a.log.Error("stopped too early", "error", err)
-			return err
-		case s := <-signals:
-			if s == syscall.SIGINT {
-				return errors.New("stopped before requests in flight had finished")
-			}
-		}
-	}
-}
-
 func (a *app) greet(conf *config.Config) {
 	for _, l := range conf.Listeners {
 		a.log.Info("listening", "listener", l.Name, "address", a.sockets[l.Address].ln.Addr().String(), "tls", l.TLS)
@@ -281,70 +242,6 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 	a.useSockets(conf, added)
 	a.useAdmin(conf, adminChange)
 	return nil
-}
-
-// stop drains: unready, no new connections, what is in flight finishes within timeout. All that comes before it takes a lock which a
-// reload may hold, and nothing waits much longer than timeout.
-func (a *app) stop(timeout time.Duration) error {
-	end := time.Now().Add(timeout)
-	ctx, cancel := context.WithDeadline(context.Background(), end)
-	defer cancel()
-	a.stopped.Store(true)
-	if f := a.impatient.Load(); f != nil {
-		(*f)() // a reload that waits for the disk fails
-	}
-	var sockets []*socket
-	if s := a.serving.Load(); s != nil {
-		sockets = *s
-	}
-	left := a.drain(ctx, sockets)
-	last, cancelLast := context.WithTimeout(context.Background(), max(time.Until(end), stopGrace/2))
-	defer cancelLast()
-	unsaved := a.gw.ReleaseQuotas(last)
-	if unsaved != nil {
-		a.log.Error("not all that was spent is on disk", "error", unsaved)
-	}
-	if !lockBefore(last, &a.mu) {
-		return errors.Join(unsaved, errors.New("a reload was under way and did not end within shutdown_timeout"))
-	}
-	defer a.mu.Unlock()
-	a.drain(last, slices.Collect(maps.Values(a.sockets))) // those that a last reload has added
-	a.gw.Close()
-	a.admin.now.close()
-	if a.access.log != nil {
-		a.access.log.Close() //nolint:errcheck // its writer has logged why
-	}
-	if left > 0 {
-		return errors.Join(unsaved, fmt.Errorf("%d connections were cut after shutdown_timeout", left))
-	}
-	if a.conf.Load() != nil && unsaved == nil {
-		a.log.Info("stopped")
-	}
-	return unsaved
-}
-
-// drain takes no more connections and ends those there are, until ctx ends. It returns how many that has cut.
-func (a *app) drain(ctx context.Context, sockets []*socket) (left int) {
-	for _, s := range sockets {
-		s.mux.Close() //nolint:errcheck // it is going away
-	}
-	left = a.gw.Drain(ctx)
-	for _, s := range sockets {
-		s.mux.Wait(ctx) //nolint:errcheck // Drain has said what is left
-	}
-	return left
-}
-
-// lockBefore locks mu, unless ctx ends before it can.
-func lockBefore(ctx context.Context, mu *sync.Mutex) bool {
-	for !mu.TryLock() {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	return true
 }
 
 func (a *app) http01(path, host string) ([]byte, bool) {

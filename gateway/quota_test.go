@@ -297,6 +297,9 @@ func TestQuotaGoesAndReturns(t *testing.T) {
 		s.await(t, "save")
 		s.set(nil, broken)
 		askTimes(g, 2)
+		for i := 0; broken != nil && i < 2; i++ {
+			s.await(t, "save") // it is tried again, though nothing has changed since
+		}
 		for range 2 {
 			mustDo(t, renew(t, g, quotaRoute, time.Minute))
 			mustDo(t, renew(t, g, quotaRoute+quotaOne, time.Minute))
@@ -312,6 +315,31 @@ func TestQuotaGoesAndReturns(t *testing.T) {
 		}
 		mustDo(t, g.ReleaseQuotas(t.Context()))
 	}
+}
+
+// TestLoadIsUndone: a configuration that comes to nothing gives back the memory of what was loaded for it.
+func TestLoadIsUndone(t *testing.T) {
+	s := newFakeStore()
+	g := keeping(t, s, quotaTwo)
+	askTimes(g, 3)
+	mustDo(t, renew(t, g, quotaRoute+quotaOne, time.Minute))
+	before := g.budget.Used()
+	snap, err := g.Compile(parse(t, quotaRoute+quotaTwo))
+	mustDo(t, err)
+	undo, err := g.LoadQuotas(t.Context(), snap)
+	if mustDo(t, err); g.budget.Used() <= before {
+		t.Error("nothing was loaded")
+	}
+	undo()
+	snap.Discard()
+	if got := g.budget.Used(); got != before {
+		t.Errorf("%d bytes in use, want %d", got, before)
+	}
+	mustDo(t, renew(t, g, quotaRoute+quotaTwo, time.Minute))
+	if got := left(t, g, "r", request("GET", "/")); got != 7 {
+		t.Errorf("%d left, want 7", got)
+	}
+	mustDo(t, g.ReleaseQuotas(t.Context()))
 }
 
 // TestPendingIsNewer: what is pending counts, and not what the disk has of the same key, also where that is more.

@@ -301,27 +301,28 @@ func newDisk(t *testing.T) *disk {
 			t.Skipf("no disk to freeze: %v: %v: %s", argv, err, out)
 		}
 	}
+	// Another process ends it all after two minutes, whatever becomes of this one.
+	guard := exec.Command("sh", "-c", `sleep 120; fsfreeze -u "$1"; umount -l "$1"`, "sh", d.dir)
+	guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err := guard.Start()
 	t.Cleanup(func() {
 		d.thaw()
 		if out, err := exec.Command("umount", d.dir).CombinedOutput(); err != nil {
 			t.Errorf("umount: %v: %s", err, out)
 			syscall.Unmount(d.dir, syscall.MNT_DETACH)
 		}
+		if err == nil {
+			syscall.Kill(-guard.Process.Pid, syscall.SIGKILL)
+			guard.Wait()
+		}
 	})
+	noError(t, err)
 	return d
 }
 
-// freeze has every write wait. Another process ends that after a minute, whatever becomes of this one.
+// freeze has every write wait until thaw.
 func (d *disk) freeze() {
 	d.t.Helper()
-	guard := exec.Command("sh", "-c", `sleep 60; fsfreeze -u "$1"`, "sh", d.dir)
-	guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	noError(d.t, guard.Start())
-	d.t.Cleanup(func() {
-		d.thaw()
-		syscall.Kill(-guard.Process.Pid, syscall.SIGKILL)
-		guard.Wait()
-	})
 	if out, err := exec.Command("fsfreeze", "-f", d.dir).CombinedOutput(); err != nil {
 		d.t.Skipf("the disk cannot be frozen: %v: %s", err, out)
 	}
@@ -434,8 +435,9 @@ func TestQuotaFrozenReload(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	answered := make(chan int, 1)
 	go func() {
-		status, _ := w.admin("POST", "/api/v1/policies", `{"name":"more","algorithm":"quota","limit":1,"window":"month","routes":["q"]}`)
-		answered <- status
+		status := 0
+		defer func() { answered <- status }() // admin may fail the test, and end this goroutine
+		status, _ = w.admin("POST", "/api/v1/policies", `{"name":"more","algorithm":"quota","limit":1,"window":"month","routes":["q"]}`)
 	}()
 	time.Sleep(300 * time.Millisecond)
 	w.signal(syscall.SIGTERM)

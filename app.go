@@ -234,10 +234,10 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 	if err := a.level.UnmarshalText([]byte(conf.Telemetry.Log.Level)); err != nil {
 		a.log.Error("BUG: log level", "error", err)
 	}
+	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
 	a.gw.Install(snap)
 	a.base, a.extras = base, extras
 	a.conf.Store(conf) // what people are shown is in force
-	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
 	a.useAccessLog(log)
 	a.useSockets(conf, added)
 	a.useAdmin(conf, adminChange)

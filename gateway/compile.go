@@ -150,11 +150,21 @@ var repeatable = []string{"cookie", "accept", "accept-charset", "accept-encoding
 // readsHeader notes that limits go by a header field: the first counts, further ones are not sent on, and neither is what some servers
 // take for it, its name with underscores.
 func (p *compiler) readsHeader(name string) {
-	if strings.ContainsAny(name, "-") && !slices.Contains(p.snap.spoofable, name) {
-		p.snap.spoofable = append(p.snap.spoofable, name)
-	}
+	p.spoofable(name)
 	if !slices.Contains(repeatable, name) && !slices.Contains(p.snap.single, name) {
 		p.snap.single = append(p.snap.single, name)
+	}
+}
+
+// spoofable notes a header field whose name nobody may come near.
+func (p *compiler) spoofable(name string) {
+	s := p.snap
+	if slices.Contains(s.spoofable, name) {
+		return
+	}
+	s.spoofable = append(s.spoofable, name)
+	for i := range len(name) {
+		s.odd = s.odd || !plainSign(name[i])
 	}
 }
 
@@ -247,9 +257,7 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 		e.unwanted[i] = e.request.drops([]byte(name))
 	}
 	for _, h := range e.request.add {
-		if name := strings.ToLower(h.name); !slices.Contains(p.snap.spoofable, name) {
-			p.snap.spoofable = append(p.snap.spoofable, name)
-		}
+		p.spoofable(strings.ToLower(h.name))
 	}
 	return e, rule, nil
 }
@@ -265,11 +273,20 @@ func (p *compiler) rule(c *config.Route) (route.Rule, error) {
 			*list.to = append(*list.to, route.FieldMatch{Name: f.Name, Value: f.Value, Regex: f.Regex, Exact: f.Value != ""})
 		}
 	}
+	for _, f := range m.Headers { // a client that is of one route here, and of another to the endpoint, has the wrong limits
+		p.readsHeader(strings.ToLower(f.Name))
+	}
+	for _, f := range m.Query {
+		if f.Value != "" || f.Regex != "" {
+			p.reads(expr.Reads{Query: []string{f.Name}})
+		}
+	}
 	if m.When != "" {
 		prog, err := p.env.Compile(m.When, expr.Bool)
 		if err != nil {
 			return r, fmt.Errorf("when: %w", err)
 		}
+		p.reads(prog.Reads())
 		r.When = func(h route.Head) bool {
 			x := h.(*Exchange)
 			ok, err := prog.Bool(x)

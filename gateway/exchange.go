@@ -89,10 +89,8 @@ type carrier interface {
 	route.Head
 	Proto() string
 
-	// FieldView returns the first header field of that lower-case name as a view.
+	// Field returns the first header field of that lower-case name as a view; of cookie all, as one list.
 	Field(name string) (string, bool)
-	// EachField calls yield with the values of the header fields of that lower-case name, as views, until it returns false.
-	EachField(name string, yield func(value string) bool)
 	RawQuery() string
 	Authority() string // Host as it came
 	ClientCN() string  // common name of the verified client certificate

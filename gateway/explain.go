@@ -89,17 +89,13 @@ func (q *question) Field(name string) (string, bool) {
 	if len(v) == 0 {
 		return "", false
 	}
+	if name == "cookie" {
+		return strings.Join(v, "; "), true
+	}
 	return v[0], true
 }
 func (q *question) Header(name string) (string, bool) { return q.Field(name) }
 func (q *question) Query(name string) (string, bool)  { return queryParam(q.query, name) }
-func (q *question) EachField(name string, yield func(value string) bool) {
-	for _, v := range q.header.Values(name) {
-		if !yield(v) {
-			return
-		}
-	}
-}
 
 // Explain says what would become of a request, by the same code that serves it, but takes nothing. An error means that
 // the question itself makes no sense.
@@ -204,7 +200,7 @@ func ask(in Question) (*question, bool, error) {
 	if !ok && q.authority != "" {
 		return nil, false, fmt.Errorf("host %q is malformed", q.authority)
 	}
-	q.host = strings.ToLower(string(host))
+	q.host = strings.ToLower(string(withoutDot(host)))
 	return q, u.Scheme == "https", nil
 }
 
@@ -213,6 +209,8 @@ func (q *question) check() Verdict {
 	switch {
 	case !http1.Token(q.method):
 		return Verdict{Reason: BadRequest, Detail: http1.BadMethod.Error()}
+	case miscased(q.method):
+		return Verdict{Reason: BadRequest, Detail: methodCase}
 	case q.method == "CONNECT" || q.method == "TRACE":
 		return Verdict{Reason: BadRequest, Status: 405, Detail: q.method + " is not served"}
 	case q.host == "":

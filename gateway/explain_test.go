@@ -172,7 +172,7 @@ func TestExplainSeesWhatTheEdgeRefuses(t *testing.T) {
 		}
 	}
 	f("GET", "http://a/", 0, "respond 204")
-	f("get", "/", 0, "respond 204")
+	f("get", "/", 400, "")
 	f("GET", "/old?a=1", 0, "redirect 302 to /new?a=1")
 	f("TRACE", "http://a/", 405, "")
 	f("CONNECT", "http://a/", 405, "")

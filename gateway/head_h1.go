@@ -93,14 +93,43 @@ func (x *h1) Proto() string {
 	return "HTTP/1.1"
 }
 
-// Field returns the first header field of that lower-case name.
+// Field returns the first header field of that lower-case name; of Cookie all, as one list. What the client has Connection
+// remove is not there.
 func (x *h1) Field(name string) (string, bool) {
 	if k := http1.KnownName(name); k != http1.Other && k != http1.XForwardedOther {
-		v, ok := x.req.Get(k)
-		return view(v), ok
+		i := x.req.First(k)
+		if i < 0 || x.withdrawn(i) {
+			return "", false
+		}
+		return view(x.req.Value(i)), true
 	}
-	v, ok := x.req.Lookup(name)
-	return view(v), ok
+	i := x.next(name, 0)
+	if i < 0 {
+		return "", false
+	}
+	v := view(x.req.Value(i))
+	if name == "cookie" {
+		for i = x.next(name, i+1); i >= 0; i = x.next(name, i+1) {
+			v += "; " + view(x.req.Value(i))
+		}
+	}
+	return v, true
+}
+
+// next returns the index of the next field of that lower-case name from i on, or -1.
+func (x *h1) next(name string, i int) int {
+	for ; i < len(x.req.Fields); i++ {
+		if n := x.req.Name(i); len(n) == len(name) && http1.EqualFold(n, name) && !x.withdrawn(i) {
+			return i
+		}
+	}
+	return -1
+}
+
+// withdrawn reports whether Connection names field i, so that no endpoint gets it and nothing may be counted by it.
+func (x *h1) withdrawn(i int) bool {
+	f := &x.req.Fields[i]
+	return f.Hop && !f.Known.HopByHop()
 }
 
 // ResponseField returns the first header field of that lower-case name of the answer.
@@ -114,15 +143,6 @@ func (x *h1) Header(name string) (string, bool) { return x.Field(name) }
 
 // Query returns the first parameter of that name, decoded.
 func (x *h1) Query(name string) (string, bool) { return queryParam(x.query, name) }
-
-// EachField calls yield with the header fields of that lower-case name, in their order, until it returns false.
-func (x *h1) EachField(name string, yield func(value string) bool) {
-	for i := range x.req.Fields {
-		if n := x.req.Name(i); len(n) == len(name) && http1.EqualFold(n, name) && !yield(view(x.req.Value(i))) {
-			return
-		}
-	}
-}
 
 // ClientCN returns the common name of the client's certificate.
 func (x *h1) ClientCN() string {
@@ -210,7 +230,7 @@ func (x *h1) forwards(i int) bool {
 			return false
 		}
 	}
-	if f.Underscore && x.spoofs(x.req.Name(i)) || x.repeats(i) {
+	if (f.Underscore || x.snap.odd) && x.spoofs(x.req.Name(i)) || x.repeats(i) {
 		return false
 	}
 	if http1.EqualFold(x.req.Name(i), tagHeader) || x.wantsJSON && http1.EqualFold(x.req.Name(i), "accept-encoding") {
@@ -236,29 +256,31 @@ func (x *h1) repeats(i int) bool {
 	return false
 }
 
-// spoofs reports whether an upstream that reads _ as - would take name for a field that we vouch for.
+// spoofs reports whether an upstream that reads _ and other signs as - would take name for a field that we vouch for, or read.
 func (x *h1) spoofs(name []byte) bool {
-	var b [64]byte
-	if len(name) > len(b) {
-		return false
-	}
+	var b [64]byte // longer than any name that is known, but for those known by how they begin
 	n := copy(b[:], name)
-	for i := range b[:n] {
-		if b[i] == '_' {
-			b[i] = '-'
+	odd := false
+	for i, c := range b[:n] {
+		if !plainSign(c) {
+			b[i], odd = '-', true
 		}
 	}
-	switch http1.KnownName(view(b[:n])) {
-	case http1.Other, http1.Accept, http1.Date:
-	default:
-		return true
-	}
-	for _, s := range x.snap.spoofable {
-		if http1.EqualFold(b[:n], s) {
+	if odd {
+		switch http1.KnownName(view(b[:n])) {
+		case http1.Other, http1.Accept, http1.Date:
+		default:
 			return true
 		}
 	}
-	return false
+	found := false
+	for _, s := range x.snap.spoofable {
+		if len(s) == len(name) && http1.EqualFold(name, s) {
+			return false // it is that field
+		}
+		found = found || mistakable(name, s)
+	}
+	return found
 }
 
 // ours are the fields that the gateway vouches for, in the order of entry.unwanted.

@@ -68,11 +68,6 @@ func (c *fakeCarrier) Field(name string) (string, bool) {
 	v, ok := c.fields[name]
 	return v, ok
 }
-func (c *fakeCarrier) EachField(name string, yield func(string) bool) {
-	if v, ok := c.fields[name]; ok {
-		yield(v)
-	}
-}
 func (c *fakeCarrier) Gone() bool { return c.gone }
 func (c *fakeCarrier) ResponseField(name string) (string, bool) {
 	v, ok := c.answer[name]

@@ -1,144 +1,346 @@
 package gateway
 
 import (
-	"fmt"
-	"slices"
 	"strings"
+
+	"weir/internal/http1"
 )
 
-// What clients could spell in two ways, so that the gateway counts one thing and the endpoint reads another: parameters, cookies.
+// What a client sends can be read in more than one way: of a name that comes twice some servers take the first value, some the
+// last; some split a query at ; too. The gateway counts one reading and sends all on, so that a request is refused if another
+// reading of a name that the configuration reads would give something else. Names that nobody reads can be sent as ever.
 
-// queryParam returns the first parameter of that name in a raw query, decoded as servers that are lenient do: + is a space, and a % that
-// begins no byte is itself. It allocates only for values that need decoding.
-func queryParam(raw, name string) (value string, ok bool) {
-	for raw != "" {
-		var pair string
-		pair, raw, _ = strings.Cut(raw, "&")
-		k, v, _ := strings.Cut(pair, "=")
-		if decode(k) == name {
-			return decode(v), true
+// ambiguous says why servers may read something else of x than what is counted; "" if they do not.
+func (x *Exchange) ambiguous() string {
+	if names := x.snap.params; len(names) > 0 {
+		if query := x.car.RawQuery(); query != "" {
+			if name, why := ambiguousParam(query, names); why != "" {
+				return "query parameter " + name + " " + why
+			}
 		}
 	}
-	return "", false
-}
-
-// decode decodes a name or a value of a query.
-func decode(s string) string {
-	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '+':
-			b = append(b, ' ')
-		case c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
-			b = append(b, unhex(s[i+1])<<4|unhex(s[i+2]))
-			i += 2
-		default:
-			b = append(b, c)
+	if names := x.snap.cookies; len(names) > 0 {
+		if list, ok := x.car.Field("cookie"); ok {
+			for _, name := range names {
+				if why := cookieFault(list, name); why != "" {
+					return "cookie " + name + " " + why
+				}
+			}
 		}
 	}
-	return string(b)
+	return ""
 }
 
-func isHex(c byte) bool { return c-'0' < 10 || (c|0x20)-'a' < 6 }
-
-func unhex(c byte) byte {
-	if c <= '9' {
-		return c - '0'
-	}
-	return (c | 0x20) - 'a' + 10
-}
-
-// broken reports whether a % in s begins no byte.
-func broken(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && (i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2])) {
-			return true
-		}
-	}
-	return false
-}
-
-// ambiguousParam returns the first of names that servers may read differently in a raw query: it stands there with two values, or
-// beside a semicolon, which some take for a separator, or with a % that begins no byte; and why.
-func ambiguousParam(raw string, names []string) (name, why string) {
-	for raw != "" {
-		var pair string
-		pair, raw, _ = strings.Cut(raw, "&")
-		for first := true; pair != ""; first = false {
-			var piece string
-			var semicolon bool
-			piece, pair, semicolon = strings.Cut(pair, ";")
-			k, v, _ := strings.Cut(piece, "=")
-			k = decode(k)
-			if !slices.Contains(names, k) {
-				continue
-			}
-			if semicolon || !first {
-				return k, "stands beside a ; that is not escaped"
-			}
-			if broken(v) {
-				return k, "has a % that begins no byte"
-			}
-			if other, again := queryParam(raw, k); again && other != decode(v) {
-				return k, "is given twice"
-			}
+// ambiguousParam returns the first of names that servers may read differently in a query, and why. It takes one pass for each.
+func ambiguousParam(query string, names []string) (name, why string) {
+	for _, name := range names {
+		if why := paramFault(query, name); why != "" {
+			return name, why
 		}
 	}
 	return "", ""
 }
 
-// eachCookie calls yield with the cookies of a request in their order, those of several fields too (RFC 6265, section 5.4), without the
-// quotes around values, until it returns false.
-func eachCookie(x *Exchange, yield func(name, value string) bool) {
-	x.car.EachField("cookie", func(list string) bool {
-		for list != "" {
-			var pair string
-			pair, list, _ = strings.Cut(list, ";")
-			k, v, _ := strings.Cut(strings.TrimSpace(pair), "=")
-			if !yield(k, strings.Trim(v, `"`)) {
-				return false
+const (
+	faultTwice     = "comes more than once, with different values"
+	faultBroken    = "is malformed: servers may read different values"
+	faultSemicolon = "stands beside a ; that is not escaped"
+	faultHidden    = "is spelled so that only some servers read it"
+)
+
+// readings are the values that servers may read for one name.
+type readings struct {
+	raw   string // the first
+	any   bool   // there is one
+	plain bool   // there is one that we read too
+	plus  bool   // a + is a space
+}
+
+// add takes one more, and reports whether all are the same.
+func (r *readings) add(raw string) (same bool) {
+	if !r.any {
+		r.raw, r.any = raw, true
+		return true
+	}
+	return r.raw == raw || unescape(r.raw, r.plus) == unescape(raw, r.plus)
+}
+
+// paramFault says what is ambiguous about a name in a query, or nothing.
+func paramFault(query, name string) string {
+	r := readings{plus: true}
+	for query != "" {
+		var piece string
+		piece, query = cutAt(query, '&')
+		raw, value := cutAt(piece, '=')
+		like := resemble(raw, name)
+		r.plain = r.plain || like == same
+		if like != other {
+			if broken(value) {
+				return faultBroken
+			}
+			if !r.add(value) {
+				return faultTwice
 			}
 		}
-		return true
-	})
-}
-
-// cookie returns the value of the first cookie of that name.
-func cookie(x *Exchange, name string) (value string) {
-	eachCookie(x, func(k, v string) bool {
-		if k == name {
-			value = v
-			return false
+		if strings.IndexByte(piece, ';') < 0 {
+			continue
 		}
-		return true
-	})
-	return value
-}
-
-// ambiguous says why a request cannot be told whose it is: it has something that limits go by in two ways. "" if it does not.
-func (x *Exchange) ambiguous() string {
-	if params := x.snap.params; len(params) > 0 {
-		if raw := x.car.RawQuery(); raw != "" {
-			if name, why := ambiguousParam(raw, params); name != "" {
-				return fmt.Sprintf("the parameter %q %s", name, why)
+		for piece != "" { // as a server reads it that splits at ; too
+			var part string
+			part, piece = cutAt(piece, ';')
+			raw, value := cutAt(part, '=')
+			if resemble(raw, name) != other && (broken(value) || !r.add(value)) {
+				return faultSemicolon
 			}
 		}
 	}
-	for _, name := range x.snap.cookies {
-		value, seen, twice := "", false, false
-		eachCookie(x, func(k, v string) bool {
-			if k == name {
-				twice = seen && v != value
-				value, seen = v, true
+	if r.any && !r.plain {
+		return faultHidden
+	}
+	return ""
+}
+
+// cutAt is strings.Cut for one byte.
+func cutAt(s string, c byte) (before, after string) {
+	if i := strings.IndexByte(s, c); i >= 0 {
+		return s[:i], s[i+1:]
+	}
+	return s, ""
+}
+
+// queryParam returns the first value of a parameter, as the URL standard splits and decodes a query: at &, with a bad % as it is. A
+// value that needs no decoding is a view. There is no limit on how many parameters a query has.
+func queryParam(query, name string) (value string, ok bool) {
+	for query != "" {
+		var piece string
+		piece, query = cutAt(query, '&')
+		if raw, value := cutAt(piece, '='); resemble(raw, name) == same {
+			return unescape(value, true), true
+		}
+	}
+	return "", false
+}
+
+// likeness is how a raw name compares with one that is read.
+type likeness uint8
+
+const (
+	other likeness = iota
+	alike          // some servers take it for the name
+	same
+)
+
+// resemble compares a raw name of a parameter with a name that is read. Alike is what PHP makes the same of it: it drops leading
+// spaces, reads space, dot and an open bracket as _, and ends a name at NUL; and the list forms name[] and name[0], which many read.
+func resemble(raw, name string) likeness {
+	is, i := same, 0
+	for at := 0; at < len(raw); {
+		c, n := decode(raw, at, true)
+		at += n
+		if i == len(name) {
+			if c == '[' || c == 0 {
+				return alike
 			}
-			return !twice
-		})
-		if twice {
-			return fmt.Sprintf("the cookie %q is given twice", name)
+			return other
+		}
+		switch {
+		case c == name[i]:
+			i++
+		case joins(c) && joins(name[i]):
+			is = alike
+			i++
+		case c == ' ' && i == 0:
+			is = alike
+		default:
+			return other
+		}
+	}
+	if i < len(name) {
+		return other
+	}
+	return is
+}
+
+func joins(c byte) bool { return c == '_' || c == '.' || c == ' ' || c == '[' }
+
+// decode returns the byte at s[at], and how many of s it takes.
+func decode(s string, at int, plus bool) (c byte, n int) {
+	switch c = s[at]; {
+	case c == '+' && plus:
+		return ' ', 1
+	case c == '%' && at+2 < len(s):
+		hi, lo := unhex(s[at+1]), unhex(s[at+2])
+		if hi|lo <= 0xf {
+			return hi<<4 | lo, 3
+		}
+	}
+	return c, 1
+}
+
+func unhex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return c | 0x20 - 'a' + 10
+	}
+	return 0xff
+}
+
+// unescape decodes s; one that needs no decoding is returned as it is.
+func unescape(s string, plus bool) string {
+	if strings.IndexByte(s, '%') < 0 && (!plus || strings.IndexByte(s, '+') < 0) {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for at := 0; at < len(s); {
+		c, n := decode(s, at, plus)
+		b = append(b, c)
+		at += n
+	}
+	return view(b)
+}
+
+// broken reports whether s has a % that encodes nothing, or NUL, at which some servers end a string.
+func broken(s string) bool {
+	for {
+		i := strings.IndexByte(s, '%')
+		if i < 0 {
+			return false
+		}
+		c, n := decode(s, i, false)
+		if n == 1 || c == 0 {
+			return true
+		}
+		s = s[i+n:]
+	}
+}
+
+// cookie returns the value of the first cookie of that name (RFC 6265, section 5.4), without the quotes around it and
+// percent-decoded, as many servers do: else each spelling of a value would have a bucket of its own.
+func cookie(x *Exchange, name string) string {
+	list, ok := x.car.Field("cookie")
+	if !ok {
+		return ""
+	}
+	for list != "" {
+		var pair string
+		pair, list = cutAt(list, ';')
+		if raw, value := cutAt(pair, '='); trim(raw) == name {
+			value, _ = unquote(value)
+			return unescape(value, false)
 		}
 	}
 	return ""
+}
+
+// cookieFault says what is ambiguous about a cookie in a list, or nothing.
+func cookieFault(list, name string) string {
+	var r readings
+	for list != "" {
+		var pair string
+		pair, list = cutAt(list, ';')
+		raw, value := cutAt(pair, '=')
+		raw = trim(raw)
+		r.plain = r.plain || raw == name
+		if raw == name || resemble(raw, name) != other {
+			value, ok := unquote(value)
+			switch {
+			case !ok:
+				return faultBroken
+			case !r.add(value):
+				return faultTwice
+			}
+		} else if hides(pair, name) {
+			return faultHidden
+		}
+	}
+	if r.any && !r.plain {
+		return faultHidden
+	}
+	return ""
+}
+
+// hides reports whether a server that also splits cookies at a comma or a blank would find name in pair.
+func hides(pair, name string) bool {
+	for at := 0; ; {
+		i := strings.Index(pair[at:], name)
+		if i < 0 || name == "" {
+			return false
+		}
+		i += at
+		at = i + len(name)
+		rest := pair[at:]
+		for rest != "" && blank(rest[0]) {
+			rest = rest[1:]
+		}
+		if i > 0 && (blank(pair[i-1]) || pair[i-1] == ',') && rest != "" && rest[0] == '=' {
+			return true
+		}
+	}
+}
+
+// unquote returns a cookie's value without blanks and quotes around it. It is not ok if servers disagree on where it ends, or
+// what an escape in it means.
+func unquote(s string) (value string, ok bool) {
+	s = trim(s)
+	quoted := len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"'
+	s = strings.Trim(s, `"`)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			return s, false
+		case (blank(c) || c == ',') && !quoted:
+			return s, false
+		case c == '%' && i+2 < len(s) && s[i+1] == '0' && s[i+2] == '0':
+			return s, false
+		}
+	}
+	return s, true
+}
+
+// trim removes what one server or another takes for blanks.
+func trim(s string) string {
+	for s != "" && (blank(s[0]) || s[0] == 0x85 || s[0] == 0xa0) {
+		s = s[1:]
+	}
+	for s != "" && (blank(s[len(s)-1]) || s[len(s)-1] == 0x85 || s[len(s)-1] == 0xa0) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func blank(c byte) bool { return c == ' ' || c == '\t' }
+
+// plainSign reports whether c means the same in a header name to all servers.
+func plainSign(c byte) bool {
+	return c == '-' || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
+}
+
+// mistakable reports whether a server that reads signs in header names as one would take name for field, which is in lower
+// case and another.
+func mistakable(name []byte, field string) bool {
+	if len(name) != len(field) {
+		return false
+	}
+	for i, c := range name {
+		f := field[i]
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != f && (plainSign(c) && c != '-' || plainSign(f) && f != '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// miscased reports whether a method is a well-known one but for its case. Methods are case-sensitive, but not to every server.
+func miscased(method string) bool {
+	for _, known := range [...]string{"get", "head", "post", "put", "patch", "delete", "options", "trace", "connect", "query"} {
+		if len(method) == len(known) && http1.EqualFold(method, known) {
+			return strings.ContainsFunc(method, func(r rune) bool { return 'a' <= r && r <= 'z' })
+		}
+	}
+	return false
 }

@@ -30,6 +30,7 @@ type Snapshot struct {
 	listeners  map[string]*Listener
 	headers    config.Headers
 	spoofable  []string // lower-case header names of ours whose underscore spellings are removed
+	odd        bool     // some of them have other signs than letters, digits and -
 	params     []string // query parameters that limits go by
 	cookies    []string // cookies that limits go by
 	single     []string // lower-case names of header fields that dimensions are read from

@@ -17,6 +17,9 @@ func (x *h1) parseTarget() Verdict {
 	if method == "CONNECT" || method == "TRACE" {
 		return Verdict{Reason: BadRequest, Status: 405, Detail: method + " is not served"}
 	}
+	if miscased(method) {
+		return Verdict{Reason: BadRequest, Detail: methodCase}
+	}
 	if hv, ok := x.req.Get(http1.Host); ok {
 		if v := x.setHost(hv); v.Reason != Pass {
 			return v
@@ -79,6 +82,7 @@ func (x *h1) setHost(b []byte) Verdict {
 	if !ok {
 		return Verdict{Reason: BadRequest, Detail: http1.BadHost.Error()}
 	}
+	host = withoutDot(host)
 	x.authority, x.host = view(b), view(host)
 	for _, c := range host {
 		if 'A' <= c && c <= 'Z' {
@@ -99,6 +103,16 @@ func (x *h1) setHost(b []byte) Verdict {
 	}
 	return Verdict{}
 }
+
+// withoutDot removes the dot that a host may end in, which changes nothing.
+func withoutDot(host []byte) []byte {
+	if n := len(host) - 1; n > 0 && host[n] == '.' {
+		return host[:n]
+	}
+	return host
+}
+
+const methodCase = "methods are case-sensitive: write them in capitals"
 
 // splitHost checks an authority (RFC 3986, section 3.2, without user info) and returns it without its port.
 func splitHost(b []byte) (host []byte, ok bool) {

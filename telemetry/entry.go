@@ -189,11 +189,11 @@ func redactQuery(q string, names []string) string {
 	done := 0 // q up to here is in b
 	for at := 0; at < len(q); {
 		end := len(q)
-		if i := strings.IndexAny(q[at:], "&;"); i >= 0 { // some take ; for a separator
+		if i := strings.IndexByte(q[at:], '&'); i >= 0 {
 			end = at + i
 		}
-		if name, _, ok := strings.Cut(q[at:end], "="); ok && isOneOf(name, names) {
-			b.WriteString(q[done : at+len(name)+1])
+		if n := secretAt(q[at:end], names); n > 0 {
+			b.WriteString(q[done : at+n])
 			b.WriteString(redacted)
 			done = end
 		}
@@ -206,7 +206,26 @@ func redactQuery(q string, names []string) string {
 	return b.String()
 }
 
-// isOneOf reports whether the raw name of a query parameter is one of names, as it stands or percent-decoded.
+// secretAt returns where in a piece of a query between two & a value begins that is not to be shown, or 0. A ; may begin another
+// parameter, or belong to the value: from there on nothing is shown.
+func secretAt(piece string, names []string) int {
+	for at := 0; ; {
+		part := piece[at:]
+		next := strings.IndexByte(part, ';')
+		if next >= 0 {
+			part = part[:next]
+		}
+		if name, _, ok := strings.Cut(part, "="); ok && isOneOf(name, names) {
+			return at + len(name) + 1
+		}
+		if next < 0 {
+			return 0
+		}
+		at += next + 1
+	}
+}
+
+// isOneOf reports whether the raw name of a query parameter is one of names, as it stands or percent-decoded, or as some servers take it for one.
 func isOneOf(raw string, names []string) bool {
 	for _, n := range names {
 		if raw == n || decodesTo(raw, n) {
@@ -227,13 +246,21 @@ func decodesTo(raw, name string) bool {
 			c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
 			i += 2
 		}
-		if at >= len(name) || name[at] != c {
+		switch {
+		case at == len(name) && (c == '[' || c == 0): // a list, or where some servers end a name
+			return true
+		case at < len(name) && (name[at] == c || joins(c) && joins(name[at])):
+			at++
+		case at == 0 && c == ' ': // PHP drops leading spaces
+		default:
 			return false
 		}
-		at++
 	}
 	return at == len(name)
 }
+
+// joins reports whether PHP reads c as _ in a name.
+func joins(c byte) bool { return c == '_' || c == '.' || c == ' ' || c == '[' }
 
 func unhex(c byte) byte {
 	if 'A' <= c && c <= 'F' {

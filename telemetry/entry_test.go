@@ -90,6 +90,10 @@ func TestRedactQuery(t *testing.T) {
 	f("api+key=x&api%20key=y", "api+key=[redacted]&api%20key=[redacted]", "api key")
 	f("a=1&b=2&c=3", "a=[redacted]&b=2&c=[redacted]", "c", "a")
 	f("k%6=x", "k%6=[redacted]", "k%6")
+	f("a=1;key=x&b=2", "a=1;key=[redacted]&b=2", "key")
+	f("key=x;y&b=2", "key=[redacted]&b=2", "key")
+	f("a;key;key=x;b=3&c=1;d=2", "a;key;key=[redacted]&c=1;d=2", "key")
+	f("api.key=x&api[key=y&+api_key[]=z&api_key%00q=1", "api.key=[redacted]&api[key=[redacted]&+api_key[]=[redacted]&api_key%00q=[redacted]", "api_key")
 	f("", "", "key")
 }
 

@@ -20,6 +20,8 @@ listeners:
     limits: {header_bytes: 8KiB, headers: 50, header_timeout: 1s, idle_timeout: 10s, body: 64KiB}
 dimensions:
   - {name: tenant, from: "header:x-tenant"}
+  - {name: q, from: "query:qk"}
+  - {name: sid, from: "cookie:sid"}
 pools:
   - name: up
     endpoints: [{address: "@up"}]

@@ -45,7 +45,7 @@ type Field struct {
 	nameLen     uint16
 	Known       Known
 	Hop         bool // hop-by-hop by name, or named by Connection
-	Underscore  bool // the name has a _, which many upstreams read as a -
+	Underscore  bool // the name has a _ or another sign that upstreams may read as a -
 	valueLen    uint32
 }
 
@@ -122,15 +122,17 @@ const (
 	isToken = 1 << iota
 	isTarget
 	isHost
+	isPlain // in a header name, the same to everybody
 )
 
 var class = func() (t [256]uint8) {
+	t['-'] |= isPlain
 	for c := '0'; c <= '9'; c++ {
-		t[c] |= isToken | isHost
+		t[c] |= isToken | isHost | isPlain
 	}
 	for c := 'a'; c <= 'z'; c++ {
-		t[c] |= isToken | isHost
-		t[c-0x20] |= isToken | isHost
+		t[c] |= isToken | isHost | isPlain
+		t[c-0x20] |= isToken | isHost | isPlain
 	}
 	for _, c := range "!#$%&'*+-.^_`|~" {
 		t[c] |= isToken

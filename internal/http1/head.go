@@ -188,7 +188,7 @@ func (h *Head) field(line []byte, at int) Fault {
 	}
 	n, under := 0, false
 	for n < len(line) && class[line[n]]&isToken != 0 {
-		under = under || line[n] == '_'
+		under = under || class[line[n]]&isPlain == 0
 		n++
 	}
 	if n == 0 || n == len(line) || line[n] != ':' || n > 1<<15 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -21,6 +22,10 @@ func (a *app) shutdownTimeout(first *config.Config) time.Duration {
 	}
 	return first.ShutdownTimeout
 }
+
+// A signal to the process goes to its first thread whenever that has none pending (Linux, complete_signal), also when the thread is stuck in
+// a write to a disk that hangs: nobody would see a SIGTERM then. So that thread is kept for the goroutine which waits for signals.
+func init() { runtime.LockOSThread() }
 
 // stopGrace is what the end may take beyond shutdown_timeout: when that has passed, what it has cut is still to be put in order.
 const stopGrace = 700 * time.Millisecond

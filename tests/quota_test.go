@@ -330,6 +330,14 @@ func (d *disk) freeze() {
 
 func (d *disk) thaw() { exec.Command("fsfreeze", "-u", d.dir).Run() }
 
+// hearsSignals checks that it is not the first thread that waits for the disk: signals to the process would wait with it.
+func (w *weir) hearsSignals() {
+	w.t.Helper()
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/stat", w.cmd.Process.Pid)); err != nil || bytes.Contains(stat, []byte(") D ")) {
+		w.t.Errorf("the first thread: %s %v", stat, err)
+	}
+}
+
 // endsWithin waits until the process has ended but for threads that the kernel keeps until the disk answers.
 func (w *weir) endsWithin(d time.Duration) {
 	w.t.Helper()
@@ -397,6 +405,7 @@ func TestQuotaFrozenDisk(t *testing.T) {
 			t.Errorf("%s: %d", path, status)
 		}
 	}
+	w.hearsSignals()
 	quota("slow", 6*time.Second)
 	quota("quick", time.Second)
 	if status, body := admin("POST", "/api/v1/policies", `{"name":"other","limit":1000,"window":"1s","routes":["q"]}`, time.Second); status != 201 {
@@ -440,6 +449,7 @@ func TestQuotaFrozenReload(t *testing.T) {
 		status, _ = w.admin("POST", "/api/v1/policies", `{"name":"more","algorithm":"quota","limit":1,"window":"month","routes":["q"]}`)
 	}()
 	time.Sleep(300 * time.Millisecond)
+	w.hearsSignals()
 	w.signal(syscall.SIGTERM)
 	begin := time.Now()
 	eventually(t, 300*time.Millisecond, "the listener is closed", func() bool {

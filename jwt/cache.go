@@ -75,15 +75,18 @@ func (c *cache) find(sum *digest, generation uint64, now int64) *entry {
 	return nil
 }
 
-// put remembers e, in place of an entry that ended if its set has one, else of any.
+// put remembers e, in place of the entry of its token if its set has one, else of one that ended, else of any.
 func (c *cache) put(e *entry) {
 	slots, tag := c.set(&e.sum)
-	at := &slots[rand.IntN(ways)]
+	at, found := &slots[rand.IntN(ways)], false
 	for i := range slots {
 		old := slots[i].e.Load()
-		if old == nil || old.sum == e.sum || !old.good(e.generation, e.from) {
+		if old != nil && old.sum == e.sum { // two of one token would disagree when the clock is set back
 			at = &slots[i]
 			break
+		}
+		if !found && (old == nil || !old.good(e.generation, e.from)) {
+			at, found = &slots[i], true
 		}
 	}
 	c.bytes.Add(e.weight())

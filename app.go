@@ -189,7 +189,6 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 	if err != nil {
 		return err
 	}
-	extras = named(extras, conf)
 	var undo []func()
 	defer func() {
 		if err != nil {

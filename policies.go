@@ -29,17 +29,27 @@ func (a *app) change(edit func([]config.Extra) ([]config.Extra, error)) error {
 	return a.apply(a.base, extras)
 }
 
-// merge returns base with extras. One more than there are is the common case, and quick.
-func (a *app) merge(base *config.Config, extras []config.Extra) (*config.Config, error) {
+// merge returns base with extras, and gives each extra the name that its policy turned out to have. One more than there are is the
+// common case, and quick.
+func (a *app) merge(base *config.Config, extras []config.Extra) (conf *config.Config, err error) {
 	same := func(a, b config.Extra) bool { return a.Name == b.Name && string(a.Text) == string(b.Text) }
 	n := len(a.extras)
 	switch now := a.conf.Load(); {
 	case len(extras) == 0:
 		return base, nil
 	case now != nil && base == a.base && len(extras) == n+1 && slices.EqualFunc(extras[:n], a.extras, same):
-		return now.With(extras[n:])
+		conf, err = now.With(extras[n:])
+	default:
+		conf, err = base.With(extras)
 	}
-	return base.With(extras)
+	if err != nil {
+		return nil, err
+	}
+	first := len(conf.Policies) - len(extras)
+	for i := range extras {
+		extras[i].Name = strings.Clone(conf.Policies[first+i].Name)
+	}
+	return conf, nil
 }
 
 // policy returns the policy of that name in conf, or nil.
@@ -221,13 +231,4 @@ func (c controller) ResetKey(_, key string) (name string, view any, err error) {
 		return "", nil, notFound(err)
 	}
 	return name, map[string]any{"key": name, "buckets": n, "done": "reset"}, nil
-}
-
-// named gives every extra the name that its policy turned out to have.
-func named(extras []config.Extra, conf *config.Config) []config.Extra {
-	first := len(conf.Policies) - len(extras)
-	for i := range extras {
-		extras[i].Name = strings.Clone(conf.Policies[first+i].Name)
-	}
-	return extras
 }

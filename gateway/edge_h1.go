@@ -52,6 +52,7 @@ func (g *Gateway) ServeConn(nc *tls.Conn, listener string) {
 	if !nc.Secure {
 		if raw, ok := nc.Conn.(syscall.Conn); ok {
 			if rc, err := raw.SyscallConn(); err == nil {
+				c.writer = newRawWriter(rc)
 				c.idler = newIdleRead(rc, c.rd.Room, c.rd.Release)
 				c.idler.pause = 1 // else those that the network poller holds would wait while others keep going first
 			}
@@ -110,7 +111,11 @@ const drainHead = time.Second
 
 // configure takes over the snapshot in force. A listener that is gone keeps its last limits while it drains.
 func (c *h1conn) configure() bool {
-	c.snap = c.gw.snap.Load()
+	snap := c.gw.snap.Load()
+	if snap == c.snap && c.conf != nil {
+		return true
+	}
+	c.snap = snap
 	if l := c.snap.listeners[c.listener]; l != nil {
 		c.conf = l
 	}

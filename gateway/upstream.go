@@ -134,6 +134,7 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 	}
 	c.rd = http1.NewReader(&c.wire)
 	if d.tls == nil {
+		c.writer = newRawWriter(raw)
 		c.idler = newIdleRead(raw, c.rd.Room, c.rd.Release)
 	}
 	return c, nil

@@ -25,6 +25,7 @@ var (
 // requests a second arms its socket about once per timeout, and a due instant is never missed.
 type wire struct {
 	net.Conn
+	writer     *rawWriter   // cleartext on a socket; nil: writes go through Conn
 	rdue, wdue atomic.Int64 // mono.Time; 0 is none
 	warmed     mono.Time    // what the socket has; owned by the writing goroutine
 	reads      int          // calls of Read; owned by the reading goroutine
@@ -151,7 +152,7 @@ func (w *wire) Write(p []byte) (int, error) {
 			w.warmed = due
 			w.Conn.SetWriteDeadline(due.Wall()) //nolint:errcheck // the write reports it
 		}
-		n, err := w.Conn.Write(p[done:])
+		n, err := w.put(p[done:])
 		done += n
 		if err == nil {
 			return done, nil
@@ -171,6 +172,13 @@ func (w *wire) Write(p []byte) (int, error) {
 		counted = done
 		w.writeBy(now.Add(rateGrace))
 	}
+}
+
+func (w *wire) put(p []byte) (int, error) {
+	if w.writer != nil {
+		return w.writer.Write(p)
+	}
+	return w.Conn.Write(p)
 }
 
 // idleRead is a read into memory that is held only once bytes are there: room is asked for a buffer for each attempt, and
@@ -204,18 +212,16 @@ func newIdleRead(raw syscall.RawConn, room func() []byte, void func()) *idleRead
 
 func (r *idleRead) attempt(fd uintptr) bool {
 	r.tries++
-	for {
-		n, err := syscall.Read(int(fd), r.room())
-		switch err {
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			r.void()
-			return false
-		}
-		r.n, r.err = n, err
-		return true
+	n, err := recv(fd, r.room(), 0)
+	if err == syscall.EAGAIN {
+		r.void()
+		return false
 	}
+	r.n, r.err = n, nil
+	if err != 0 {
+		r.err = err
+	}
+	return true
 }
 
 // read waits for bytes on w and returns how many came; 0 is the end of the stream.
@@ -248,38 +254,10 @@ func (r *idleRead) wait(w *wire) (int, error) {
 		}
 		err := r.raw.Read(r.try)
 		if err == nil {
-			return max(r.n, 0), r.err
+			return r.n, r.err
 		}
 		if err = w.lateRead(err); err != nil {
 			return 0, err
 		}
 	}
 }
-
-// peeker looks at a socket without reading from it, and without allocating.
-type peeker struct {
-	raw  syscall.RawConn
-	n    int
-	err  error
-	b    [1]byte
-	look func(fd uintptr)
-}
-
-func newPeeker(raw syscall.RawConn) *peeker {
-	p := &peeker{raw: raw}
-	p.look = func(fd uintptr) {
-		p.n, _, p.err = syscall.Recvfrom(int(fd), p.b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	}
-	return p
-}
-
-// gone reports whether the peer has ended its side with nothing left to read.
-func (p *peeker) gone() bool {
-	if p.raw.Control(p.look) != nil {
-		return true
-	}
-	return p.err == nil && p.n == 0 || p.err != nil && p.err != syscall.EAGAIN && p.err != syscall.EINTR
-}
-
-// stale reports whether an idle upstream connection is of no more use: ended, broken, or holding bytes nobody asked for.
-func (p *peeker) stale() bool { return p.raw.Control(p.look) != nil || p.err != syscall.EAGAIN }

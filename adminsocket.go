@@ -21,7 +21,7 @@ type adminSocket struct {
 	server  *admin.Server
 	address string
 	cert    atomic.Pointer[cryptotls.Certificate]
-	now     *adminServing
+	now     atomic.Pointer[adminServing]
 }
 
 // adminServing is the admin API at one address.
@@ -76,11 +76,12 @@ func (a *app) useAdmin(conf *config.Config, c adminChange) {
 	if c.ln == nil {
 		return
 	}
-	if old := s.now; old != nil {
-		a.tasks.Go(old.close) // a reload that came by API is still to be answered there
+	if old := s.now.Load(); old != nil {
+		a.tasks.Go(func() { old.close(time.Second) }) // a reload that came by API is still to be answered there
 	}
 	now := &adminServing{ln: c.ln, http: s.server.HTTPServer(), done: make(chan struct{})}
-	s.now, s.address = now, conf.Admin.Address
+	s.now.Store(now)
+	s.address = conf.Admin.Address
 	ln := c.ln
 	if c.cert != nil {
 		ln = cryptotls.NewListener(ln, &cryptotls.Config{MinVersion: cryptotls.VersionTLS12, GetCertificate: func(*cryptotls.ClientHelloInfo) (*cryptotls.Certificate, error) { return s.cert.Load(), nil }})
@@ -93,12 +94,12 @@ func (a *app) useAdmin(conf *config.Config, c adminChange) {
 	}()
 }
 
-// close ends the server; answers under way get a moment to finish.
-func (s *adminServing) close() {
+// close ends the server; answers under way get so long to finish.
+func (s *adminServing) close(moment time.Duration) {
 	if s == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), moment)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {
 		s.http.Close() //nolint:errcheck // it is going away

@@ -139,7 +139,7 @@ func (a *app) greet(conf *config.Config) {
 	for _, l := range conf.Listeners {
 		a.log.Info("listening", "listener", l.Name, "address", a.sockets[l.Address].ln.Addr().String(), "tls", l.TLS)
 	}
-	a.log.Info("ready", "version", buildVersion(), "admin", a.admin.now.ln.Addr().String(), "config", a.reloaded.Load().Hash, "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
+	a.log.Info("ready", "version", buildVersion(), "admin", a.admin.now.Load().ln.Addr().String(), "config", a.reloaded.Load().Hash, "routes", len(conf.Routes), "pools", len(conf.Pools), "policies", len(conf.Policies))
 }
 
 // fileChanged reloads, unless the bytes are those that were loaded last: a reload by API or signal often comes first.

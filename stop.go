@@ -27,8 +27,12 @@ func (a *app) shutdownTimeout(first *config.Config) time.Duration {
 // a write to a disk that hangs: nobody would see a SIGTERM then. So that thread is kept for the goroutine which waits for signals.
 func init() { runtime.LockOSThread() }
 
-// stopGrace is what the end may take beyond shutdown_timeout: when that has passed, what it has cut is still to be put in order.
-const stopGrace = 700 * time.Millisecond
+// What the end may take beyond shutdown_timeout: when that has passed, what it has cut is still to be put in order.
+const (
+	stopGrace  = time.Second            // in all; the first 300 ms are Drain's
+	adminGrace = 100 * time.Millisecond // for answers of the admin API
+	diskGrace  = 500 * time.Millisecond // for the last write
+)
 
 // stopOn ends the gateway; an interrupt meanwhile (a second Ctrl-C) ends it at once. It does not wait for ever for what does not end.
 func (a *app) stopOn(signals <-chan os.Signal, cancel func(), timeout time.Duration) error {
@@ -71,7 +75,8 @@ func (a *app) stop(timeout time.Duration) error {
 		sockets = *s
 	}
 	left := a.drain(ctx, sockets)
-	last, cancelLast := context.WithTimeout(context.Background(), max(time.Until(end), stopGrace/2))
+	a.admin.now.Load().close(max(min(time.Until(end), time.Second), adminGrace)) // what it would grant from now on would be forgotten
+	last, cancelLast := context.WithTimeout(context.Background(), max(time.Until(end), diskGrace))
 	defer cancelLast()
 	unsaved := a.gw.ReleaseQuotas(last)
 	if unsaved != nil {
@@ -83,7 +88,7 @@ func (a *app) stop(timeout time.Duration) error {
 	defer a.mu.Unlock()
 	a.drain(last, slices.Collect(maps.Values(a.sockets))) // those that a last reload has added
 	a.gw.Close()
-	a.admin.now.close()
+	a.admin.now.Load().close(adminGrace) // one that a last reload has opened
 	if a.access.log != nil {
 		a.access.log.Close() //nolint:errcheck // its writer has logged why
 	}

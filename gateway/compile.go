@@ -277,9 +277,11 @@ func (p *compiler) rule(c *config.Route) (route.Rule, error) {
 		p.readsHeader(strings.ToLower(f.Name))
 	}
 	for _, f := range m.Query {
-		if f.Value != "" || f.Regex != "" {
-			p.reads(expr.Reads{Query: []string{f.Name}})
+		name := f.Name
+		if f.Value == "" && f.Regex == "" {
+			name = presence + name
 		}
+		p.reads(expr.Reads{Query: []string{name}})
 	}
 	if m.When != "" {
 		prog, err := p.env.Compile(m.When, expr.Bool)

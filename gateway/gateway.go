@@ -50,6 +50,7 @@ type Gateway struct {
 	draining atomic.Bool
 
 	mu      sync.Mutex
+	cut     bool // Drain has cut what was left, and waited for it
 	conns   map[*h1conn]struct{}
 	tunnels int           // of them
 	shrunk  int           // connections at the last collection for their sake; the sweep's own
@@ -142,8 +143,8 @@ func (g *Gateway) sweep() {
 const manyIdle = 1024
 
 // Drain stops keep-alive: idle connections are closed, requests in flight are answered with Connection: close. It returns
-// when no connection is left but tunnels, which have no end of their own, or when ctx ends; whatever is left then is cut.
-// left is how many requests that cost.
+// when no connection is left but tunnels, which have no end of their own, or when ctx ends; whatever is left then is cut,
+// and the first time gets cutGrace to be accounted for. left is how many requests that cost.
 func (g *Gateway) Drain(ctx context.Context) (left int) {
 	g.draining.Store(true)
 	g.mu.Lock()
@@ -163,11 +164,36 @@ func (g *Gateway) Drain(ctx context.Context) (left int) {
 		}
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	for c := range g.conns {
-		c.nc.Raw.Close() //nolint:errcheck // nothing to be done about it
+		c.cut()
 	}
-	return len(g.conns) - g.tunnels
+	left = len(g.conns) - g.tunnels
+	waited := g.cut
+	g.cut = waited || len(g.conns) > 0
+	g.mu.Unlock()
+	for end := time.Now().Add(cutGrace); !waited && g.connected() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	return left
+}
+
+// cutGrace is how long requests that were cut may take to be settled: what their answers cost is to be on disk with the rest.
+const cutGrace = 300 * time.Millisecond
+
+// cut closes c, and ends its wait for an upstream: nobody is there any more for the answer.
+func (c *h1conn) cut() {
+	c.nc.Raw.Close() //nolint:errcheck // nothing to be done about it
+	s := c.state.Load()
+	if phase(s&(1<<phaseBits-1)) == phaseWaiting && c.state.CompareAndSwap(s, s|uint64(phaseEnded)) {
+		c.up.Load().abort()
+	}
+}
+
+// connected reports whether there is a connection, or a tunnel.
+func (g *Gateway) connected() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.conns) > 0
 }
 
 // DrainListener ends the idle connections of one listener and lets the others finish, when it goes away by a reload.

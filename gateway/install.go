@@ -27,6 +27,7 @@ func (g *Gateway) Install(s *Snapshot) {
 	plan := s.plan
 	s.plan = nil
 	now := mono.Now()
+	g.holdQuotas(plan.limiters)
 
 	l := g.live
 	l.mu.Lock()

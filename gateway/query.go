@@ -31,10 +31,15 @@ func (x *Exchange) ambiguous() string {
 	return ""
 }
 
+// presence stands before a name of which only matters whether it is there: values may differ. No name in a configuration begins with
+// it, for that is UTF-8.
+const presence = "\xff"
+
 // ambiguousParam returns the first of names that servers may read differently in a query, and why. It takes one pass for each.
 func ambiguousParam(query string, names []string) (name, why string) {
 	for _, name := range names {
-		if why := paramFault(query, name); why != "" {
+		name, repeats := strings.CutPrefix(name, presence)
+		if why := paramFault(query, name, repeats); why != "" {
 			return name, why
 		}
 	}
@@ -65,8 +70,8 @@ func (r *readings) add(raw string) (same bool) {
 	return r.raw == raw || unescape(r.raw, r.plus) == unescape(raw, r.plus)
 }
 
-// paramFault says what is ambiguous about a name in a query, or nothing.
-func paramFault(query, name string) string {
+// paramFault says what is ambiguous about a name in a query, or nothing. If it repeats, it may have several values.
+func paramFault(query, name string, repeats bool) string {
 	r := readings{plus: true}
 	for query != "" {
 		var piece string
@@ -78,7 +83,7 @@ func paramFault(query, name string) string {
 			if broken(value) {
 				return faultBroken
 			}
-			if !r.add(value) {
+			if !r.add(value) && !repeats {
 				return faultTwice
 			}
 		}
@@ -131,29 +136,46 @@ const (
 )
 
 // resemble compares a raw name of a parameter with a name that is read. Alike is what PHP makes the same of it: it drops leading
-// spaces, reads space, dot and an open bracket as _, and ends a name at NUL; and the list forms name[] and name[0], which many read.
+// spaces, reads space, dot and an open bracket as _, and ends a name at NUL; the list forms name[] and name[0], which many read; and
+// brackets that have no partner or no name before them, which qs and Rack drop: [name], [name, name].
 func resemble(raw, name string) likeness {
+	if is := spells(raw, name); is != other {
+		return is
+	}
+	at := 0
+	for at < len(raw) {
+		c, n := decode(raw, at, true)
+		if c != ' ' && c != '[' && c != ']' {
+			break
+		}
+		at += n
+	}
+	if at > 0 && spells(raw[at:], name) != other {
+		return alike
+	}
+	return other
+}
+
+// spells is resemble for a raw name from which nothing is dropped at the front.
+func spells(raw, name string) likeness {
 	is, i := same, 0
 	for at := 0; at < len(raw); {
 		c, n := decode(raw, at, true)
 		at += n
 		if i == len(name) {
-			if c == '[' || c == 0 {
+			if c == '[' || c == ']' || c == 0 {
 				return alike
 			}
 			return other
 		}
 		switch {
 		case c == name[i]:
-			i++
 		case joins(c) && joins(name[i]):
-			is = alike
-			i++
-		case c == ' ' && i == 0:
 			is = alike
 		default:
 			return other
 		}
+		i++
 	}
 	if i < len(name) {
 		return other
@@ -201,8 +223,11 @@ func unescape(s string, plus bool) string {
 	return view(b)
 }
 
-// broken reports whether s has a % that encodes nothing, or NUL, at which some servers end a string.
+// broken reports whether s has a % that encodes nothing, or NUL, at which some servers end a string, or ]=, up to which qs reads the name.
 func broken(s string) bool {
+	if strings.Contains(s, "]=") {
+		return true
+	}
 	for {
 		i := strings.IndexByte(s, '%')
 		if i < 0 {
@@ -213,6 +238,9 @@ func broken(s string) bool {
 			return true
 		}
 		s = s[i+n:]
+		if c == ']' && s != "" && s[0] == '=' {
+			return true
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -48,14 +49,63 @@ func TestAmbiguousParam(t *testing.T) {
 	f("k=%zz", "k is malformed: servers may read different values")
 	f("k=%4", "k is malformed: servers may read different values")
 	f("k=a%00b", "k is malformed: servers may read different values")
+	f("k=1]=2", "k is malformed: servers may read different values")
+	f("k=1%5d=2", "k is malformed: servers may read different values")
+	f("k=[1]&k=[1]&l=1%5D", "")
 	f("k=1&a=1;k=1", "")
-	for _, q := range []string{"k[]=1", "k%5B0%5D=1", "+k=1", "k%00x=1", "%6b[a=1"} {
+	for _, q := range []string{"k[]=1", "k%5B0%5D=1", "+k=1", "k%00x=1", "%6b[a=1", "[k=1", "[k]=1", "%5Bk%5d=1", "k]=1", "]k=1", "[][[k]][x]=1",
+		"+[+k=1", "[k]x=1"} {
 		f(q, "k is spelled so that only some servers read it")
 		f("k=1&"+q, "")
 		f(q+"&k=2", "k comes more than once, with different values")
 	}
 	f("k=1&k;", "k stands beside a ; that is not escaped")
-	f("K=1&kk=2&k.=3&xk=4&k-=5&[k=6", "")
+	f("K=1&kk=2&k.=3&xk=4&k-=5&[kk]=6&[=7&]=8&x[k]=9", "")
+}
+
+// TestAmbiguousPresence: where it only matters whether a parameter is there, that servers disagree on this is found, and nothing else.
+func TestAmbiguousPresence(t *testing.T) {
+	f := func(raw, want string) {
+		t.Helper()
+		if name, why := ambiguousParam(raw, []string{presence + "k"}); why != want || (name == "k") != (why != "") {
+			t.Errorf("%q: %q %q, want %q", raw, name, why, want)
+		}
+	}
+	f("", "")
+	f("k&a=1;2", "")
+	f("k=1&k=2&%6b=3&k[]=4", "")
+	for _, q := range []string{"a=1;k=1", "k[]=1", "+k=1", "[k]=1", "k;a=1"} {
+		f(q, faultHidden)
+	}
+	f("k=1;a=2", faultSemicolon) // net/url passes over these
+	f("k=%zz", faultBroken)
+	f("k=1]=2", faultBroken)
+}
+
+// TestWhatRoutesGoByIsGuarded: by a parameter's value, or by its presence alone unless something else reads its value too.
+func TestWhatRoutesGoByIsGuarded(t *testing.T) {
+	g := newGateway(t, "dimensions: [{name: both, from: 'query:both'}]\nroutes:\n"+
+		"  - {name: a, match: {query: [{name: there}]}, respond: {body: x}}\n"+
+		"  - {name: b, match: {query: [{name: value, value: '1'}]}, respond: {body: x}}\n"+
+		"  - {name: c, match: {query: [{name: regex, regex: '1'}]}, respond: {body: x}}\n"+
+		"  - {name: d, match: {query: [{name: both}]}, respond: {body: x}}\n")
+	f := func(query, want string) {
+		t.Helper()
+		c := request("GET", "/")
+		c.query = query
+		if got := (&Exchange{snap: g.snap.Load(), car: c}).ambiguous(); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	for _, name := range []string{"there", "value", "regex", "both"} {
+		f("["+name+"]=1", "query parameter "+name+" "+faultHidden)
+		want := "query parameter " + name + " " + faultTwice
+		if name == "there" {
+			want = ""
+		}
+		f(name+"=1&"+name+"=2", want)
+	}
+	f("other[]=1&other=2", "")
 }
 
 // Where net/url reads a query, queryParam reads the same.
@@ -90,22 +140,30 @@ func TestQueryDoesNotAllocate(t *testing.T) {
 }
 
 func FuzzQuery(f *testing.F) {
-	for _, s := range []string{"a=1&a=2", "%61=%zz;b", "a;a;;=&&=%2"} {
+	for _, s := range []string{"a=1&a=2", "%61=%zz;b", "a;a;;=&&=%2", "a=1&[a]=2", "]%5Ba]x=1"} {
 		f.Add(s, "a")
 	}
 	f.Fuzz(func(t *testing.T, raw, name string) {
+		name = strings.TrimPrefix(name, presence)
 		value, ok := queryParam(raw, name)
 		bad, why := ambiguousParam(raw, []string{name})
 		if (bad == "") != (why == "") && name != "" {
 			t.Fatalf("%q %q", bad, why)
 		}
-		if why != "" || name == "" || strings.ContainsAny(name, "&;=+% ._[\x00") {
+		if name == "" || strings.ContainsAny(name, "&;=+% ._[]\x00") {
 			return
 		}
+		_, unsure := ambiguousParam(raw, []string{presence + name})
 		for pair := range strings.SplitSeq(raw, "&") { // every server reads what is counted
 			for at, part := range append(strings.Split(pair, ";"), pair) {
 				k, v, _ := strings.Cut(part, "=")
-				if unescape(k, true) == name && (!ok || unescape(v, true) != value) {
+				if unescape(k, true) != name && rackName(k) != name {
+					continue
+				}
+				if unsure == "" && !ok {
+					t.Fatalf("%q is in %q to some servers", name, raw)
+				}
+				if why == "" && (!ok || unescape(v, true) != value) {
 					t.Fatalf("%q of %q: counted %q %v, a server may read %q (%d)", name, raw, value, ok, v, at)
 				}
 			}
@@ -113,7 +171,17 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-func TestPHPSpellings(t *testing.T) {
+var rack = regexp.MustCompile(`\A[\[\]]*([^\[\]]+)\]*`)
+
+// rackName is the name that Rack before 3 makes of a raw one.
+func rackName(raw string) string {
+	if m := rack.FindStringSubmatch(unescape(raw, true)); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+func TestSpellings(t *testing.T) {
 	f := func(raw, name string, want likeness) {
 		t.Helper()
 		if got := resemble(raw, name); got != want {
@@ -133,6 +201,15 @@ func TestPHPSpellings(t *testing.T) {
 	f("a", "a_b", other)
 	f("", "a_b", other)
 	f("a%2", "a", other)
+	f("+_b", "_b", alike)
+	f("[_b]", "_b", alike)
+	f("[a", "[a", same)
+	f("]a[", "]a", alike)
+	f("[", "a", other)
+	f("[]", "a", other)
+	f("[b]", "a", other)
+	f("[a]", "ab", other)
+	f("[ab]", "a", other)
 }
 
 func TestCookieFault(t *testing.T) {
@@ -232,6 +309,7 @@ func BenchmarkQueryDimension(b *testing.B) {
 	f("plain", "page=2&sort=name&key=0123456789abcdef", "0123456789abcdef")
 	f("encoded", "page=2&sort=name&key=0123456789%61bcdef", "0123456789abcdef")
 	f("16 KiB of others", strings.Repeat("a&", 4000)+strings.Repeat("k%65y&", 1300)+"key", "")
+	f("16 KiB of brackets", strings.Repeat("[", 16_000)+"x&key", "")
 }
 
 // TestCountingDoesNotAllocate: what limits go by is found without allocating where it needs no decoding.

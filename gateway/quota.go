@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+	"weak"
 
 	"weir/internal/mono"
 	"weir/limiter"
@@ -36,8 +38,26 @@ type QuotaStore interface {
 type quotas struct {
 	mu      sync.Mutex
 	pending pending
-	keeper  *keeper // nil: nothing is kept
-	hung    bool    // it has been said; Run's own
+	held    map[string]*holding // by identity: those in force, and while a keeper is at work those that requests in flight use
+	keeper  *keeper             // the last one; nil: there was none
+	hung    bool                // it has been said; Run's own
+}
+
+// holding is a quota's limiter, and who can change what it has counted: exchanges hold variants.
+type holding struct {
+	limiter *limiter.Limiter
+	by      []weak.Pointer[variant]
+}
+
+// hold notes that v is one more that has the limiter, or is about to.
+func (h *holding) hold(v *variant) {
+	one := weak.Make(v)
+	h.by = append(slices.DeleteFunc(h.by, func(p weak.Pointer[variant]) bool { return p == one || p.Value() == nil }), one)
+}
+
+// free reports whether nobody has the limiter any more. It is known some time later, when memory was collected.
+func (h *holding) free() bool {
+	return !slices.ContainsFunc(h.by, func(p weak.Pointer[variant]) bool { return p.Value() != nil })
 }
 
 // KeepQuotas opens a store, for the quotas of the next Install and what follows. It returns open's error, or one that says
@@ -59,13 +79,16 @@ func (g *Gateway) KeepQuotas(ctx context.Context, open func() (QuotaStore, error
 	k.kept.Store(int64(mono.Now()))
 	k.busy.Store(int64(mono.Now()))
 	go k.run(open)
+	err := errors.New("the disk does not answer")
 	select {
 	case <-k.opened:
-		return k.err
+		err = k.err
 	case <-ctx.Done():
-		k.end()
-		return errors.New("the disk does not answer")
 	}
+	if err != nil {
+		k.end()
+	}
+	return err
 }
 
 // ReleaseQuotas writes what is not on disk yet and closes the store. It returns when that is done or ctx ends; the error says
@@ -93,16 +116,15 @@ func (g *Gateway) ReleaseQuotas(ctx context.Context) error {
 }
 
 // LoadQuotas gives the limiters that s has and that are not in force what was kept of them: on disk, or for it. It returns
-// when that is done, or with an error when it failed or ctx ends. undo is for when s comes to nothing after all.
+// when that is done, or with an error when it failed or ctx ends. undo is for when s comes to nothing after all. One that was
+// in force, and that requests in flight still use, will be that in force again, and needs nothing.
 func (g *Gateway) LoadQuotas(ctx context.Context, s *Snapshot) (undo func(), err error) {
-	l := &loading{done: make(chan struct{})}
-	for id, v := range s.plan.limiters {
-		if v.spec.Algorithm == limiter.Quota && g.live.limiter(id) == nil {
-			l.variants = append(l.variants, v)
-		}
+	k := g.working()
+	if k == nil {
+		return func() {}, nil
 	}
-	k := g.keeper()
-	if k == nil || len(l.variants) == 0 {
+	l := &loading{variants: g.absent(s), done: make(chan struct{})}
+	if len(l.variants) == 0 {
 		return func() {}, nil
 	}
 	before := g.budget.Most()
@@ -125,43 +147,98 @@ func (g *Gateway) LoadQuotas(ctx context.Context, s *Snapshot) (undo func(), err
 	return undo, nil
 }
 
+// absent returns the quotas of s whose limiters are new, and has those that are still there stay until s is in force or gone.
+func (g *Gateway) absent(s *Snapshot) (variants []*variant) {
+	q := &g.quotas
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, v := range s.plan.limiters {
+		switch h := q.held[id]; {
+		case v.spec.Algorithm != limiter.Quota:
+		case h != nil:
+			h.hold(v)
+		default:
+			variants = append(variants, v)
+		}
+	}
+	return variants
+}
+
 func (g *Gateway) keeper() *keeper {
 	g.quotas.mu.Lock()
 	defer g.quotas.mu.Unlock()
 	return g.quotas.keeper
 }
 
-// keepQuotas comes with a new snapshot in force: it notes what limiters that are gone have counted, and has the rest written
-// from now on.
-func (g *Gateway) keepQuotas(gone map[string]*limiter.Limiter) {
+// working returns the keeper, or nil if there is none, or one that failed or is to end: nothing is kept by that.
+func (g *Gateway) working() *keeper {
 	k := g.keeper()
-	if k == nil {
-		return
-	}
-	q := &g.quotas
-	q.mu.Lock()
-	for id, l := range gone {
-		if l.Spec().Algorithm == limiter.Quota {
-			q.collectLocked(id, l)
+	if k != nil {
+		select {
+		case <-k.ending:
+			return nil
+		default:
 		}
 	}
-	q.mu.Unlock()
-	k.writes.Store(true)
+	return k
 }
 
-// collectLocked notes what has changed in a limiter. Two at a time could note the older state last, hence the lock.
-func (q *quotas) collectLocked(id string, l *limiter.Limiter) {
-	l.Changed(func(k limiter.Key, window, used int64) { q.pending.set(id, k, tally{window, used}) })
+// holdQuotas comes before variants are in force: a quota that is back before all requests of its earlier life have ended gets
+// its limiter from then, so that what they settle counts.
+func (g *Gateway) holdQuotas(variants map[string]*variant) {
+	q := &g.quotas
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, v := range variants {
+		if v.spec.Algorithm != limiter.Quota {
+			continue
+		}
+		h := q.held[id]
+		if h == nil {
+			h = &holding{limiter: v.limiter}
+			if q.held == nil {
+				q.held = map[string]*holding{}
+			}
+			q.held[id] = h
+		}
+		v.limiter = h.limiter
+		h.hold(v)
+	}
 }
 
-// takeQuotas collects what has changed in the quotas in force, and returns all that is to be written.
+// keepQuotas comes with a new snapshot in force, and has its quotas written from now on. Of limiters that are gone it leaves in
+// gone those that are of no more use: quotas stay until no request uses them, as what those settle is to be written too.
+func (g *Gateway) keepQuotas(gone map[string]*limiter.Limiter) {
+	k, q := g.working(), &g.quotas
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, l := range gone {
+		switch {
+		case l.Spec().Algorithm != limiter.Quota:
+		case k != nil:
+			delete(gone, id)
+		default:
+			delete(q.held, id)
+		}
+	}
+	if k != nil {
+		k.writes.Store(true)
+	}
+}
+
+// takeQuotas collects what quotas have counted since the last call, and returns all that is to be written. Two at a time could
+// note the older state last, hence the lock.
 func (g *Gateway) takeQuotas() pending {
 	q := &g.quotas
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	// Read under the lock: what keepQuotas has seen going must not be looked at again, as it may be back under the same identity.
-	for _, v := range g.snap.Load().quotaVariants() {
-		q.collectLocked(v.identity, v.limiter)
+	for id, h := range q.held {
+		free := h.free() // asked first: who still had it may have changed it until now
+		h.limiter.Changed(func(k limiter.Key, window, used int64) { q.pending.set(id, k, tally{window, used}) })
+		if free {
+			h.limiter.Retire()
+			delete(q.held, id)
+		}
 	}
 	return q.pending.take()
 }
@@ -179,7 +256,7 @@ func (s *Snapshot) quotaVariants() (all []*variant) {
 // watchQuotas says it when the disk hangs, and when it answers again: the keeper itself waits for it.
 func (g *Gateway) watchQuotas(now mono.Time) {
 	k := g.keeper()
-	if k == nil {
+	if k == nil || !k.writes.Load() {
 		return
 	}
 	hung := k.waits(now) > hungAfter

@@ -47,7 +47,8 @@
 //	r = 0                 if one behind waits in a leaky bucket: there gj = ej − nj·I
 //
 // A spending remembers TAT after it, its mark M, and how many units G the bucket had counted as given back; the bucket adds to G what is
-// given to a place that is not the last (a part of a unit as one), or to part of the last that still waits. With D the growth of G since, in time: ei ≥ M − D, and ei ≥ ti + ni·I as a place
+// given to a place that is not the last, or to part of the last that still waits, rounded up to a unit, or to more where the fraction of
+// TAT leaves few bits: to 1/512 of the burst at most, if N has up to 52 bits. With D the growth of G since, in time: ei ≥ M − D, and ei ≥ ti + ni·I as a place
 // begins no sooner than now; e, the later of both, stands for ei. TAT − e is at least what was spent behind, so r ≤ B·I − (TAT − e) − D does for
 // those that wait, and none does if TAT + D ≤ now + B·I or MaxWait is 0. This is
 // exact for the last of the line: who leaves the end of a queue leaves nothing behind. It is exact for a refund at the instant of the

@@ -2,14 +2,31 @@ package limiter
 
 import (
 	"math"
+	"math/bits"
 
 	"weir/internal/mono"
 )
 
 // What is owed is a line of spendings, each with a place that ends at its mark; time wears the line down from its front. One that
-// leaves it moves up all that are behind it. given counts the units by which this happened, so that a mark tells where its place ends
-// now: at mark − (given − given then)·I, or after that, for some may have left from behind it. Nor did it ever begin before the units
-// were spent. doc.go, Refunds, derives give.
+// leaves it moves up all that are behind it. given counts the units by which this happened, in steps, so that a mark tells where its
+// place ends now: at mark − (given − given then)·I, or after that, for some may have left from behind it. Nor did it ever begin before
+// the units were spent. doc.go, Refunds, derives give.
+
+// step is the size of a step of given: 1<<step units. It is one unit, but more where the fraction leaves few bits, so that four bursts
+// can be given back before the count runs over. A part of a step counts as one: then places seem to have moved up further than they
+// did, and who is in flight gets less back, never more.
+func (g *gcra) step() int {
+	return min(max(0, bits.Len64(uint64(g.rate.Burst))+2-(64-g.bits)), 62) // units + 1<<step stays in 64 bits
+}
+
+// moved is the time by which steps may have moved up a place.
+func (g *gcra) moved(steps uint64) span {
+	step := g.step()
+	if steps > uint64(g.most)>>step {
+		return g.cost(g.most)
+	}
+	return g.cost(int64(steps << step))
+}
 
 // give takes n units off what b owes, or as many of them as have not refilled and nobody behind relies on.
 func (g *gcra) give(_ *rings, b *bucket, n int64, of *mark, now mono.Time) (void bool) {
@@ -20,7 +37,7 @@ func (g *gcra) give(_ *rings, b *bucket, n int64, of *mark, now mono.Time) (void
 	b.last = at
 	tat, end, shift, back := g.tat(b), span{of.at, of.frac}, span{}, g.cost(min(n, g.most))
 	if given := b.y >> g.bits; given > of.given {
-		shift = g.cost(int64(min(given-of.given, uint64(g.most))))
+		shift = g.moved(given - of.given)
 		end = g.sub(end, shift)
 		if first := g.add(span{ns: int64(of.from)}, g.cost(min(n, max(0, of.left), g.most))); first.after(end) {
 			end = first
@@ -64,18 +81,20 @@ func (g *gcra) slack(tat, end, shift span) span {
 	return g.sub(g.full, used)
 }
 
-// count adds s, in units, rounded up, to what was given back.
+// count adds s, in steps, rounded up, to what was given back.
 func (g *gcra) count(b *bucket, s span) (void bool) {
 	units, over := g.divide(s)
 	if over > 0 {
 		units++
 	}
+	step := g.step()
+	steps := (units + 1<<step - 1) >> step
 	given := b.y >> g.bits
-	if units > math.MaxUint64>>g.bits-given {
+	if steps > math.MaxUint64>>g.bits-given {
 		b.y = g.tat(b).frac
 		return true
 	}
-	b.y += units << g.bits
+	b.y += steps << g.bits
 	return false
 }
 

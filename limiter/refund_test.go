@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"math"
 	"math/big"
 	"slices"
 	"testing"
@@ -105,60 +106,79 @@ func TestTableOfRefunds(t *testing.T) {
 // Over every interval between two instants at which requests go on, what is admitted and kept is at most burst + T·N/Per, whoever leaves
 // or is corrected, and when.
 func TestKeptOverEveryInterval(t *testing.T) {
+	check(t, func(t *rapid.T) {
+		keptOverEveryInterval(t, anySpec().Filter(func(s Spec) bool {
+			return s.Algorithm == TokenBucket || s.Algorithm == LeakyBucket
+		}).Draw(t, "spec"))
+	})
+}
+
+// The same where what was given back is counted in steps of many units.
+func TestKeptWithCoarseSteps(t *testing.T) {
+	check(t, func(t *rapid.T) {
+		s := Spec{Algorithm: rapid.SampledFrom([]Algorithm{TokenBucket, LeakyBucket}).Draw(t, "algorithm")}
+		s.Rate = Rate{rapid.Int64Range(1<<49, 1<<62).Draw(t, "n") | 1, time.Hour, rapid.Int64Range(1<<20, 1<<40).Draw(t, "burst")}
+		g := newGCRA(s.Rate)
+		if g.step() == 0 { // it had a factor in common with the window
+			t.Skip()
+		}
+		if rapid.Bool().Draw(t, "waits") {
+			s.MaxWait = time.Duration(rapid.Int64Range(0, 2*g.full.ns+10).Draw(t, "wait"))
+		}
+		keptOverEveryInterval(t, s)
+	})
+}
+
+func keptOverEveryInterval(t *rapid.T, spec Spec) {
 	type admission struct {
 		c  *Charge
 		at mono.Time
 		n  int64
 	}
-	check(t, func(t *rapid.T) {
-		spec := anySpec().Filter(func(s Spec) bool {
-			return s.Algorithm == TokenBucket || s.Algorithm == LeakyBucket
-		}).Draw(t, "spec")
-		l := newSpec(t, spec, Options{})
-		r := spec.Rate
-		var all []*admission
-		now := mono.Time(1 << 50)
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			now = now.Add(rapid.SampledFrom([]time.Duration{0, 0, 1, pause(t, r)}).Draw(t, "pause"))
-			at := now.Add(-rapid.SampledFrom([]time.Duration{0, 0, 0, 1, pause(t, r)}).Draw(t, "late"))
-			if len(all) > 0 && rapid.IntRange(0, 2).Draw(t, "end") == 0 {
-				a := all[rapid.IntRange(max(0, len(all)-8), len(all)-1).Draw(t, "which")]
-				a.n = rapid.Int64Range(0, a.n).Draw(t, "cost")
-				a.c.Correct(0, a.n, at)
-				continue
-			}
-			n := rapid.Int64Range(1, r.Burst).Draw(t, "units")
-			c := new(Charge)
-			if c.Add(l, key(1), n); c.Take(at) < 0 {
-				s, h := l.shard(key(1))
-				seen := s.findLocked(key(1), h).last // an earlier now counts as that
-				all = append(all, &admission{c, max(seen, at.Add(c.Wait())), n})
-			}
+	l := newSpec(t, spec, Options{})
+	r := spec.Rate
+	var all []*admission
+	now := mono.Time(1 << 50)
+	for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		now = now.Add(rapid.SampledFrom([]time.Duration{0, 0, 1, pause(t, r)}).Draw(t, "pause"))
+		at := now.Add(-rapid.SampledFrom([]time.Duration{0, 0, 0, 1, pause(t, r)}).Draw(t, "late"))
+		if len(all) > 0 && rapid.IntRange(0, 2).Draw(t, "end") == 0 {
+			a := all[rapid.IntRange(max(0, len(all)-8), len(all)-1).Draw(t, "which")]
+			a.n = rapid.Int64Range(0, a.n).Draw(t, "cost")
+			a.c.Correct(0, a.n, at)
+			continue
 		}
-		all = slices.DeleteFunc(all, func(a *admission) bool { return a.n == 0 })
-		for _, from := range all {
-			for _, to := range all {
-				sum, last := int64(0), int64(0)
-				for _, a := range all {
-					if from.at <= a.at && a.at <= to.at {
-						sum += a.n
-						if a.at == to.at {
-							last = a.n
-						}
+		n := rapid.Int64Range(1, r.Burst).Draw(t, "units")
+		c := new(Charge)
+		if c.Add(l, key(1), n); c.Take(at) < 0 {
+			s, h := l.shard(key(1))
+			seen := s.findLocked(key(1), h).last // an earlier now counts as that
+			all = append(all, &admission{c, max(seen, at.Add(c.Wait())), n})
+		}
+	}
+	all = slices.DeleteFunc(all, func(a *admission) bool { return a.n == 0 })
+	for _, from := range all {
+		for _, to := range all {
+			sum, last := int64(0), int64(0)
+			for _, a := range all {
+				if from.at <= a.at && a.at <= to.at {
+					sum += a.n
+					if a.at == to.at {
+						last = a.n
 					}
 				}
-				d := to.at.Sub(from.at)
-				if spec.MaxWait > 0 {
-					d++ // Wait is rounded up to a whole ns
-				}
-				most := new(big.Rat).Mul(big.NewRat(r.N, int64(r.Per)), big.NewRat(int64(d), 1))
-				even := spec.Algorithm == LeakyBucket && spec.MaxWait > 0 && from.at < to.at
-				if d >= 0 && (big.NewRat(sum-r.Burst, 1).Cmp(most) > 0 || even && big.NewRat(sum-last, 1).Cmp(most) > 0) {
-					t.Fatalf("%d units in %v", sum, d)
-				}
+			}
+			d := to.at.Sub(from.at)
+			if spec.MaxWait > 0 {
+				d++ // Wait is rounded up to a whole ns
+			}
+			most := new(big.Rat).Mul(big.NewRat(r.N, int64(r.Per)), big.NewRat(int64(d), 1))
+			even := spec.Algorithm == LeakyBucket && spec.MaxWait > 0 && from.at < to.at
+			if d >= 0 && (big.NewRat(sum-r.Burst, 1).Cmp(most) > 0 || even && big.NewRat(sum-last, 1).Cmp(most) > 0) {
+				t.Fatalf("%d units in %v", sum, d)
 			}
 		}
-	})
+	}
 }
 
 // Chains that overlap, each undone in any order: nothing is lost, not a fraction.
@@ -207,6 +227,70 @@ func TestGivenRunsOver(t *testing.T) {
 	if b.Refund(0); l.Peek(key(1), 0, 0) != allowed(8, 2*time.Second) {
 		t.Errorf("%+v", l.Peek(key(1), 0, 0))
 	}
+}
+
+// One correction of much does not run the count over: another key of the shard keeps its refund, and who was behind gets its own.
+func TestGivenInSteps(t *testing.T) {
+	f := func(r Rate, lost int64) {
+		t.Helper()
+		l := newLimiter(t, r, Options{})
+		l.shards, l.shift = l.shards[:1], 64
+		var a, b, other Charge
+		take := func(c *Charge, k int, n int64) {
+			c.Add(l, key(k), n)
+			if c.Take(0) >= 0 {
+				t.Fatal("refused")
+			}
+		}
+		take(&other, 2, 1000)
+		take(&a, 1, r.Burst/4)
+		take(&b, 1, r.Burst/4)
+		a.Correct(0, 1, 0)
+		if other.Refund(0); l.Peek(key(2), 0, 0).Left != r.Burst {
+			t.Errorf("%+v: %d of the other key are left", r, l.Peek(key(2), 0, 0).Left)
+		}
+		now := mono.Time(l.Peek(key(1), 0, 0).Reset / 4) // a quarter of what b spent has refilled
+		b.Refund(now)
+		if left := l.Peek(key(1), 0, now).Left; left < r.Burst-lost || left > r.Burst {
+			t.Errorf("%+v: %d are left", r, left)
+		}
+	}
+	f(Rate{1_000_000, time.Second, 100_000}, 1) // steps of a unit
+	f(Rate{999_999_999_999_989, time.Hour, 400_000}, 400_000/512)
+	f(Rate{999_999_999_999_989, time.Hour, 1_000_000_000}, 1_000_000_000/512)
+	f(Rate{999_999_999_999_989, time.Hour, 500_000_000_000_000}, 500_000_000_000_000/512)
+}
+
+// However few bits are left, and however large the burst, what is given back counts as at least that.
+func TestStepsRoundUp(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		number := rapid.OneOf(rapid.Int64Range(1, math.MaxInt64), rapid.Int64Range(1<<48, 1<<52), rapid.Int64Range(1<<62, math.MaxInt64))
+		r := Rate{number.Draw(t, "n") | 1, time.Duration(rapid.Int64Range(1, 1<<62).Draw(t, "per")), number.Draw(t, "burst")}
+		if r.Validate() != nil {
+			r.Per = 1
+		}
+		if r.Validate() != nil {
+			r.Burst = 1
+		}
+		g := newGCRA(r)
+		b := g.fresh()
+		s := g.cost(rapid.OneOf(rapid.Just(r.Burst), rapid.Int64Range(1, r.Burst)).Draw(t, "units"))
+		if most := max(1, r.Burst/512); g.bits <= 52 && most>>g.step() == 0 {
+			t.Fatalf("a step is 1<<%d units", g.step())
+		}
+		if g.count(&b, s) {
+			if g.bits < 63 {
+				t.Fatalf("%v at once runs the count over", s)
+			}
+			return
+		}
+		if steps := b.y >> g.bits; s.after(g.moved(steps)) {
+			t.Fatalf("%v counted as %d steps, %v", s, steps, g.moved(steps))
+		}
+		if g.moved(math.MaxUint64>>g.bits).after(span{ns: maxRefill}) || b.y&(1<<g.bits-1) != 0 {
+			t.Fatalf("%d", b.y)
+		}
+	})
 }
 
 // A bucket gave way and came back while a request was in flight: its refund takes nothing off what was spent since.

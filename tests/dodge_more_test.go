@@ -71,6 +71,9 @@ policies:
 	holds := func(_ *http.Request, raw string) bool { return strings.Contains(raw, "real") }
 	f("list", "GET /q?q_k[]=real", nil)
 	f("list-escaped", "GET /q?q_k%5B0%5D=real", nil)
+	for _, q := range []string{"[q_k]=real", "%5Bq_k%5D=real", "[q_k=real", "q_k]=real", "]q_k=real", "q_k=#&q_k]=real", "[q_k]=real&q_k=#"} {
+		f("bracket "+q, "GET /q?"+q, nil) // qs of Express 4 and older Rack
+	}
 	f("php-dot", "GET /q?q.k=real", nil)
 	f("php-space", "GET /q?+q_k=real", nil)
 	f("php-nul-name", "GET /q?q_k%00x=real", nil)
@@ -99,5 +102,34 @@ policies:
 	}
 	if n := seen["host"]; n != 3 {
 		t.Errorf("host: %d got through, want 3", n)
+	}
+}
+
+// TestNoSpellingTakesALaxRoute: a route is taken only if every server finds the parameter that it asks for.
+func TestNoSpellingTakesALaxRoute(t *testing.T) {
+	t.Parallel()
+	w := startWeir(t, base+`
+listeners: [{name: web, address: "@web"}]
+routes:
+  - {name: lax, match: {query: [{name: export}]}, respond: {body: lax}}
+  - {name: strict, respond: {body: strict}}
+`, nil)
+	f := func(query string, status int, body string) {
+		t.Helper()
+		resp := dial(t, w.addr("web")).ask("GET /?" + query + " HTTP/1.1\r\nHost: a.test\r\n\r\n")
+		if resp.status != status || !strings.Contains(string(resp.body), body) {
+			t.Errorf("%s: %d %q, want %d %q", query, resp.status, resp.body, status, body)
+		}
+	}
+	f("export", 200, "lax")
+	f("export=1&export=2&export[]=3", 200, "lax")
+	f("exports=1&a=1;b", 200, "strict")
+	const hidden = "query parameter export is spelled so that only some servers read it"
+	for _, q := range []string{"a=1;export=1", "export[]=1", "+export=1", "[export]=1", "export]=1"} {
+		f(q, 400, hidden)
+	}
+	f("export=1;a=1", 400, "query parameter export stands beside a ;")
+	for _, q := range []string{"export=%zz", "export=1]=2"} {
+		f(q, 400, "query parameter export is malformed")
 	}
 }

@@ -32,6 +32,10 @@ type Options struct {
 	Epoch int64
 	// Track has Changed report what changed: for quotas and fixed windows only.
 	Track bool
+	// Fleet shares the limit with the fleets of other nodes; nil: it is this node's own. Share tells it from their other limits and must be
+	// the same on all of them.
+	Fleet *Fleet
+	Share uint64
 }
 
 // Limiter is one policy's numbers and its buckets, one per key. All methods are safe for concurrent use, and none allocates
@@ -43,6 +47,10 @@ type Limiter struct {
 	spec   atomic.Pointer[Spec]
 	shards []shard
 	shift  uint8 // hash to shard
+
+	fleet *Fleet
+	share uint64
+	over  atomic.Int64 // 1/256 units: the most that a shared limit was seen to be exceeded by
 
 	mu      sync.Mutex // one SetSpec at a time
 	retired bool
@@ -65,14 +73,17 @@ func New(name string, s Spec, o Options) (*Limiter, error) {
 	l := &Limiter{name: name, epoch: o.Epoch, shards: make([]shard, n), shift: uint8(64 - bits.TrailingZeros(uint(n)))}
 	l.spec.Store(&s)
 	l.max.Store(o.MaxBytes)
-	m, limit := newMeter(s, o.Epoch), shardLimit(o.MaxBytes, n)
+	l.fleet, l.share = o.Fleet, o.Share
+	m, limit := l.meter(s), shardLimit(o.MaxBytes, n)
 	for i := range l.shards {
 		s := &l.shards[i]
-		s.meter, s.limit, s.budget, s.unknown = m, limit, o.Budget, m.fresh()
-		_, s.seats = m.(seats)
-		_, windowed := m.(*windows)
-		s.tracked = o.Track && windowed
+		s.owner, s.meter, s.limit, s.budget, s.unknown = l, m, limit, o.Budget, m.fresh()
+		s.seats = l.Spec().Algorithm == Concurrency
+		s.tracked = o.Track && s.windows() != nil
 		s.rings.grow = s.roomFor
+	}
+	if l.fleet != nil {
+		l.fleet.register(l)
 	}
 	return l, nil
 }
@@ -105,6 +116,32 @@ func (l *Limiter) shard(k Key) (*shard, uint64) {
 	return &l.shards[h>>l.shift], h
 }
 
+// meter prepares s, shared with the fleet if there is one.
+func (l *Limiter) meter(s Spec) meter {
+	if l.fleet != nil {
+		return newShares(s, l.epoch, l.fleet, l.share)
+	}
+	return newMeter(s, l.epoch)
+}
+
+// reshare has this node's share follow the size of the fleet.
+func (l *Limiter) reshare(now mono.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.meter(l.Spec()).(*shares)
+	for i := range l.shards {
+		l.shards[i].heat(now, func(owed float64, old *shares) bool { return m.n > 1 && 2*owed > float64(m.part) })
+		l.shards[i].change(m, now)
+	}
+}
+
+// warm makes keys hot of which a good part is spent: a lone node has none, and must tell who joins.
+func (l *Limiter) warm(now mono.Time) {
+	for i := range l.shards {
+		l.shards[i].heat(now, func(owed float64, old *shares) bool { return owed > old.size/20 })
+	}
+}
+
 // Name returns the policy's name.
 func (l *Limiter) Name() string { return l.name }
 
@@ -129,11 +166,11 @@ func (l *Limiter) SetSpec(s Spec, now mono.Time) error {
 	if s == old {
 		return nil
 	}
-	m := newMeter(s, l.epoch)
+	l.spec.Store(&s)
+	m := l.meter(s)
 	for i := range l.shards {
 		l.shards[i].change(m, now)
 	}
-	l.spec.Store(&s)
 	l.waiters.wakeAll()
 	return nil
 }
@@ -158,6 +195,9 @@ func (l *Limiter) SetMaxBytes(n int64) {
 
 // Retire gives the memory back to the budget when the limiter is of no more use. What is still in flight may go on with it.
 func (l *Limiter) Retire() {
+	if l.fleet != nil {
+		l.fleet.retire(l)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.retired {
@@ -204,6 +244,9 @@ func (l *Limiter) Reset(k Key, now mono.Time) bool {
 	e := s.findLocked(k, h)
 	if e == nil || s.seats || s.idle(&e.bucket, now) {
 		return false
+	}
+	if m, ok := s.meter.(*shares); ok && e.last == hot {
+		return m.cell(&s.rings, &e.bucket).restart(now)
 	}
 	s.drop(&s.rings, &e.bucket)
 	last := e.last
@@ -254,8 +297,8 @@ func (l *Limiter) Restore(k Key, window, used int64, now mono.Time) bool {
 	s, h := l.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w, ok := s.meter.(*windows)
-	if !ok || window != w.periods.at(now).id || used <= 0 {
+	w := s.windows()
+	if w == nil || window != w.periods.at(now).id || used <= 0 {
 		return true
 	}
 	e := s.findLocked(k, h)
@@ -263,6 +306,12 @@ func (l *Limiter) Restore(k Key, window, used int64, now mono.Time) bool {
 		if e = s.insertLocked(k, h, now); e == nil {
 			return false
 		}
+	}
+	if e.last == hot {
+		c := s.rings.cells.get(int(e.x))
+		c.used += max(0, float64(used)-c.ownInWindow())
+		c.draw(now)
+		return true
 	}
 	if e.x > window { // k has been here at a later now
 		return true

@@ -12,6 +12,7 @@ type rings struct {
 	idle  []int32                // freed ones; as much room as all has
 	bytes int64                  // what the allocator takes for one ring; 0: not known yet
 	grow  func(bytes int64) bool // takes memory, if it is to be had
+	cells cells                  // of shared limits
 }
 
 // listBytes is what a ring's place in the two lists takes.

@@ -37,6 +37,7 @@ type shard struct {
 	hand   int // next entry to look at for reclaiming
 	rings  rings
 	seats  bool // the meter is one of seats
+	owner  *Limiter
 
 	bytes, limit int64 // of chunks, index and rings: there are, there may be
 	budget       *Budget
@@ -104,7 +105,7 @@ func (s *shard) roomLocked(now mono.Time) int {
 
 // untoldLocked reports whether e has given back what it spent in the window in progress, and Changed has yet to say so.
 func (s *shard) untoldLocked(e *entry, now mono.Time) bool {
-	return s.tracked && e.last != 0 && e.x >= s.meter.(*windows).periods.at(now).id
+	return s.tracked && e.last != 0 && e.x >= s.windows().periods.at(now).id
 }
 
 // roomFor takes so many bytes more for the shard, if they are to be had.
@@ -204,6 +205,11 @@ func (s *shard) take(k Key, h uint64, n int64, now mono.Time, sp *spending) Deci
 		return s.peek(k, h, n, now)
 	}
 	s.mu.Lock()
+	if m, ok := s.meter.(*shares); ok {
+		d := s.takeShared(m, k, h, n, now, sp)
+		s.mu.Unlock()
+		return d
+	}
 	e, shared := s.findLocked(k, h), false
 	b := &s.unknown
 	if e != nil {
@@ -249,16 +255,43 @@ func (e *entry) count(n *uint32) {
 
 // touchLocked notes that the state of e has changed, if somebody wants to know.
 func (s *shard) touchLocked(e *entry) {
-	if s.tracked && e.last == 0 {
+	switch {
+	case !s.tracked:
+	case e.last == hot:
+		if c := s.rings.cells.get(int(e.x)); !c.changed {
+			c.changed = true
+			s.changed++
+		}
+	case e.last == 0:
 		e.last = 1
 		s.changed++
 	}
 }
 
+// windows returns the meter of fixed windows or a quota, or nil.
+func (s *shard) windows() *windows {
+	switch m := s.meter.(type) {
+	case *windows:
+		return m
+	case *shares:
+		w, _ := m.whole.(*windows)
+		return w
+	}
+	return nil
+}
+
 // changedLocked appends the entries that changed to list, as Changed reports them.
 func (s *shard) changedLocked(list []entry) []entry {
 	for slot := 0; s.changed > 0; slot++ {
-		if e := s.at(slot); e.last != 0 {
+		e := s.at(slot)
+		switch {
+		case e.last == hot:
+			if c := s.rings.cells.get(int(e.x)); c.changed {
+				c.changed = false
+				s.changed--
+				list = append(list, entry{key: e.key, bucket: bucket{x: c.win.number, y: uint64(math.Ceil(c.ownInWindow()))}})
+			}
+		case e.last != 0:
 			e.last = 0
 			s.changed--
 			list = append(list, *e)
@@ -357,6 +390,8 @@ func (s *shard) change(m meter, now mono.Time) {
 // renumbered reports whether marks of old mean something else to m, a meter of the same algorithm.
 func renumbered(old, m meter) bool {
 	switch m := m.(type) {
+	case *shares:
+		return renumbered(old.(*shares).cold, m.cold)
 	case *gcra:
 		return true
 	case *sliding:

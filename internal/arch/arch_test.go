@@ -22,14 +22,15 @@ const module = "weir"
 //
 //	0  internal/...
 //	1  limiter  shaping  balancer  gateway/route        floor 0 only, nothing sideways
-//	2  config  jwt  store  tls  telemetry               lower floors, and a library each
+//	2  cluster  config  jwt  store  tls  telemetry      lower floors, and a library each
 //	3  gateway  admin
 //	4  the command
 var floors = map[string][]string{
-	"internal/mono":  {},
-	"internal/http1": {},
-	"internal/expr":  {"cel.dev/cel-go"},
-	"internal/arch":  {},
+	"internal/mono":     {},
+	"internal/http1":    {},
+	"internal/expr":     {"cel.dev/cel-go"},
+	"internal/arch":     {},
+	"internal/fleetsim": {},
 
 	"limiter":       {"internal/...", "golang.org/x", "github.com/dchest/siphash"},
 	"shaping":       {"internal/...", "golang.org/x"},
@@ -41,6 +42,7 @@ var floors = map[string][]string{
 	"telemetry": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "github.com/prometheus/client_golang"},
 	"jwt":       {"internal/...", "golang.org/x", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "github.com/fsnotify/fsnotify"},
 	"store":     {"internal/...", "golang.org/x", "go.etcd.io/bbolt"},
+	"cluster":   {"internal/...", "golang.org/x", "github.com/hashicorp/memberlist"},
 
 	"gateway": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "config", "jwt", "store", "tls", "telemetry", "golang.org/x"},
 	"admin":   {"internal/...", "config", "telemetry", "golang.org/x"},
@@ -58,6 +60,7 @@ var owners = map[string]string{
 	"github.com/spf13/cobra":              "",
 	"github.com/dchest/siphash":           "limiter",
 	"go.etcd.io/bbolt":                    "store",
+	"github.com/hashicorp/memberlist":     "cluster",
 	"github.com/golang-jwt/jwt/v5":        "jwt",
 	"github.com/MicahParks/jwkset":        "jwt",
 }
@@ -210,6 +213,8 @@ func TestBreachesAreSeen(t *testing.T) {
 	f("weir/gateway", "golang.org/x/crypto/acme", 1)
 	f("weir", "github.com/spf13/cobra", 0)
 	f("weir/admin", "github.com/spf13/cobra", 2)
-	f("weir/cluster", "sync", 1) // on no floor
+	f("weir/cluster", "weir/limiter", 1) // it never decodes what it carries
+	f("weir/gateway", "github.com/hashicorp/memberlist", 2)
+	f("weir/nowhere", "sync", 1) // on no floor
 	f("weir/tests/bench", "github.com/spf13/cobra", 0)
 }

@@ -1,0 +1,270 @@
+package limiter
+
+import (
+	"math"
+	"time"
+
+	"weir/internal/mono"
+)
+
+// A cell is a key of a shared limit whose spending the nodes tell each other: what doc.go, Shared limits, describes. Its fields
+// are guarded by the mutex of its shard. Quantities are in units, rates in units a second.
+type cell struct {
+	key     Key
+	shard   *shard
+	of      *shares // the numbers in force
+	limiter *Limiter
+	life    uint16 // tells this cell from earlier ones of the same key on this node
+
+	// The request path.
+	used           float64 // U: charged here since the cell was made
+	attempts       float64 // units asked for since the last look
+	asked          float64 // requests since then
+	cost           float64 // mean units a request
+	refusedCost    float64 // the most units of one that was refused lately
+	first, touched mono.Time
+	base, slope    float64 // what used may reach: base + slope·(now − drawn), at most top
+	top            float64
+	drawn          mono.Time
+	low            float64 // used, at which the others should hear of it
+	slack, whole   float64 // a request of at most whole passes while used is slack below the line at least
+	ends           mono.Time
+
+	// The level: what is left for all, as far as the lines tell.
+	level  float64
+	at     mono.Time // up to which level is worked out
+	mark   float64   // used at the last step of the level
+	lost   float64   // charged below the least level: comes back before anything does
+	self   line      // mine, as the others know it
+	demand float64   // mine, as the others know it
+	told   line      // mine, as last sent
+	toldD  float64
+	sent   mono.Time
+	looked mono.Time
+	gains  []gain
+	peers  []peerLine // by the fleet's numbers
+	sumS   float64    // of the peers: slopes, demands, weights beyond 1 each
+	sumD   float64
+	sumV   float64
+	rate   float64 // share of the rate, of the stock
+	stock  float64
+	frozen float64 // shares of peers that are not heard
+	e      float64 // what I may spend now
+	due    float64 // the rate I may spend at
+	born   mono.Time
+	healed mono.Time
+	jumped mono.Time // last time that the level changed by much at once
+	// What was charged by presumption, not by anybody's word, and the rate at which that goes on: as much may come back when all
+	// others say so.
+	presumed, presuming float64
+	patience,
+	number int // ticks between two frames that tell nothing new; of the window
+	past history
+
+	// Demand.
+	fast, slow  float64
+	counted     mono.Time
+	lastAttempt mono.Time
+
+	win window
+
+	listed  bool // by the fleet
+	dirty   bool // it asked to be looked at
+	owe     bool // others may believe that what is spent is not
+	gone    bool // the key is cold again
+	changed bool // since Changed last told
+}
+
+// line is a count that goes on steadily.
+type line struct {
+	c, s float64
+	t    mono.Time
+}
+
+func (l *line) on(now mono.Time) float64 { return l.c + l.s*sec(now.Sub(l.t)) }
+
+// gain is what I told that is in my favour: it counts when the others have it.
+type gain struct {
+	line   line
+	demand float64
+	isLine bool
+	from   mono.Time
+}
+
+// peerLine is what a peer said of a key.
+type peerLine struct {
+	line
+	d                    float64
+	incarnation, seq     uint32
+	life                 uint16
+	known, stale, rebase bool
+	hearsay              bool    // another node told it
+	share                float64 // while stale: reserved for it
+	worst                line    // while stale: what it may be spending
+	past                 history
+	apart                float64 // how much higher its level is than mine, in the mean
+}
+
+func (q *peerLine) spent(now mono.Time) float64 {
+	if q.stale {
+		return q.worst.on(now)
+	}
+	return q.on(now)
+}
+
+// history is what demands were told in the last half second: both sides of a cut split a limit by those before it.
+type history struct {
+	t [5]mono.Time
+	d [5]float64
+	n int
+}
+
+func (h *history) push(now mono.Time, d float64) {
+	for h.n > 1 && h.t[1] < now.Add(-time.Second/2) {
+		copy(h.t[:], h.t[1:h.n])
+		copy(h.d[:], h.d[1:h.n])
+		h.n--
+	}
+	if h.n == len(h.t) {
+		h.d[h.n-1] = d
+		return
+	}
+	h.t[h.n], h.d[h.n] = now, d
+	h.n++
+}
+
+func (h *history) when(t mono.Time) float64 {
+	for i := h.n - 1; i > 0; i-- {
+		if h.t[i] <= t {
+			return h.d[i]
+		}
+	}
+	return h.d[0]
+}
+
+func sec(d time.Duration) float64 { return float64(d) / 1e9 }
+
+// grain is less than any part of a unit that is told.
+const grain = 1e-9
+
+// limit is what used may reach at now.
+func (c *cell) limit(now mono.Time) float64 {
+	return min(c.top, c.base+c.slope*sec(now.Sub(c.drawn))) + grain
+}
+
+// decide answers for n units and changes nothing.
+func (c *cell) decide(n int64, now mono.Time) Decision {
+	f, lim := float64(n), c.limit(now)
+	d := Decision{OK: c.used+f <= lim || f <= c.whole && c.used <= lim-c.slack}
+	left := c.left(now)
+	if n == 0 {
+		d.OK = true
+	}
+	switch {
+	case d.OK:
+		left -= f
+	case f > c.of.size:
+		d.Retry = Never
+	default:
+		d.Retry = c.retry(f, lim, left, now)
+		if wait := c.of.spec.MaxWait; wait > 0 && d.Retry >= 0 && d.Retry <= wait {
+			d = Decision{OK: true, Wait: d.Retry}
+			left -= f
+		}
+	}
+	d.Left = max(0, int64(left+grain))
+	d.Reset = c.reset(left, now)
+	return d
+}
+
+// left is what all nodes together could spend, as far as this one knows.
+func (c *cell) left(now mono.Time) float64 {
+	level := c.level
+	if dt := sec(now.Sub(c.at)); dt > 0 {
+		level = min(c.of.size, level+(c.refill()-c.sumS-c.self.s)*dt)
+	}
+	return level - max(0, c.used-c.self.on(now))
+}
+
+// retry is how long until f units pass if nobody else spends.
+func (c *cell) retry(f, lim, left float64, now mono.Time) time.Duration {
+	switch {
+	case c.of.kind == kindSeats:
+		return Unknown
+	case c.slope > 0 && c.used+f <= c.top:
+		return roundUp((c.used + f - lim) / c.slope)
+	case c.of.kind == kindBucket:
+		return roundUp(max(1e-3, (f-left)/c.of.refill))
+	}
+	return max(time.Millisecond, c.win.end.Sub(now))
+}
+
+func (c *cell) reset(left float64, now mono.Time) time.Duration {
+	switch {
+	case left >= c.of.size:
+		return 0
+	case c.of.kind == kindSeats:
+		return Unknown
+	case c.of.kind == kindBucket:
+		return roundUp((c.of.size - left) / c.of.refill)
+	case c.of.kind == kindSliding:
+		return c.of.spec.Rate.Per
+	}
+	return max(0, c.win.end.Sub(now))
+}
+
+func roundUp(s float64) time.Duration {
+	if s > 1e9 {
+		return Never
+	}
+	return time.Duration(math.Ceil(s * 1e9))
+}
+
+// note counts an attempt of n units, and tells the fleet if it should hear of it.
+func (c *cell) note(ok bool, n int64, now mono.Time) {
+	if c.attempts == 0 {
+		c.first = now
+	}
+	if c.touched == 0 {
+		c.touched = now
+	}
+	c.attempts += float64(n)
+	c.asked++
+	switch {
+	case ok && c.used >= c.low:
+		c.call()
+	case !ok:
+		c.refusedCost = max(c.refusedCost, float64(n))
+		if now.Sub(c.looked) > denyGap {
+			c.call()
+		}
+	case !c.listed:
+		c.call()
+	}
+}
+
+// call has the fleet look at c as soon as it may.
+func (c *cell) call() {
+	if !c.dirty {
+		c.dirty = true
+		c.of.fleet.call(c)
+	}
+}
+
+// give takes back n units that were spent at from: not what has refilled since, and no more than is missing.
+func (c *cell) give(n int64, from, now mono.Time) {
+	f := float64(n)
+	if c.of.kind == kindBucket {
+		f = min(f-c.of.refill*max(0, sec(now.Sub(from))), c.of.size-c.left(now))
+	}
+	if f <= 0 {
+		return
+	}
+	if c.of.kind == kindSliding {
+		c.win.giveBack(f, c.used-c.self.on(now))
+	}
+	c.used -= f
+	if c.of.kind == kindSeats && c.used < c.told.c-max(1, c.e) {
+		c.call()
+	}
+}

@@ -1,0 +1,359 @@
+package limiter
+
+import (
+	"math"
+	"time"
+
+	"weir/internal/mono"
+)
+
+// window is the part of time that a windowed cell counts in.
+type window struct {
+	start, end mono.Time // end 0: not windowed
+	number     int64
+	cur        float64 // charged in it, by all
+	began      float64 // fixed: used at its start
+	refill     float64 // sliding: what comes back in it, a second
+	mine       float64 // sliding: of what I had not told, what comes back in it, a second
+	ring       []part  // sliding: the windows before, by number
+}
+
+// part is a sub-window that still counts.
+type part struct {
+	total float64 // charged by all, as told
+	own   float64 // gained in it of what I have not told
+	back  float64 // given back in it of what I had told: charged again when what was told comes back
+}
+
+func (w *window) part(number int64) *part {
+	n := int64(len(w.ring))
+	return &w.ring[(number%n+n)%n]
+}
+
+// giveBack notes f units given back of which so many were not told.
+func (w *window) giveBack(f, untold float64) {
+	if told := f - max(0, untold); told > 0 {
+		w.part(w.number).back += told
+	}
+}
+
+// untold is the sum of what the parts hold of mine.
+func (w *window) untold() (sum float64) {
+	for i := range w.ring {
+		sum += w.ring[i].own
+	}
+	return sum
+}
+
+// settle forgets what was not told: it is told now.
+func (w *window) settle() {
+	for i := range w.ring {
+		w.ring[i].own = 0
+	}
+}
+
+// refill is the rate at which the level rises by itself.
+func (c *cell) refill() float64 {
+	if c.of.kind == kindSliding {
+		return c.win.refill
+	}
+	return c.of.refill
+}
+
+// charge books what somebody spent.
+func (c *cell) charge(n float64) {
+	if math.Abs(n) > max(5, c.of.size/2) {
+		c.jumped = c.at
+	}
+	c.level -= n
+	c.win.cur += n
+	if n < 0 && c.lost > 0 { // what was never taken off does not come back
+		x := min(c.lost, -n)
+		c.lost -= x
+		c.level -= x
+	}
+	c.level = min(c.level, c.of.size)
+}
+
+// setLevel corrects the level without anything having been spent.
+func (c *cell) setLevel(level float64) {
+	c.win.cur -= level - c.level
+	c.level = level
+}
+
+// credit takes z off what I spent and have not told.
+func (c *cell) credit(z float64) {
+	c.used -= z
+	c.mark -= z
+	c.base -= z
+	c.top -= z
+	c.low -= z
+}
+
+// advance moves the level to now.
+func (c *cell) advance(now mono.Time) {
+	if w := &c.win; w.end != 0 && now >= w.end {
+		if n, _, _ := c.of.window(now); n-w.number > int64(len(w.ring))+1 && c.of.kind == kindSliding {
+			c.afresh(now)
+		}
+		for now >= w.end {
+			c.rollover()
+		}
+	}
+	c.step(now)
+}
+
+// afresh starts a sliding window of which nothing counts any more.
+func (c *cell) afresh(now mono.Time) {
+	c.step(c.win.end)
+	clear(c.win.ring)
+	c.level, c.win.cur, c.win.refill, c.win.mine = c.of.size, 0, 0, 0
+	c.at = max(c.at, now)
+	c.credit(max(0, c.used-c.self.on(c.at)))
+	c.win.number, c.win.start, c.win.end = c.of.window(now)
+}
+
+// rollover ends the window in progress.
+func (c *cell) rollover() {
+	w := &c.win
+	c.step(w.end)
+	drift := c.used - c.self.on(w.end)
+	if c.of.kind == kindFixed {
+		c.level, w.cur = c.of.size, 0
+		c.credit(drift)
+		w.began = c.used
+	} else {
+		*w.part(w.number) = part{total: max(0, w.cur), own: max(0, drift-w.untold()), back: w.part(w.number).back}
+		w.cur = 0
+	}
+	w.number, w.start, w.end = c.of.following(w.number)
+	if c.of.kind == kindSliding { // what counted longest comes back evenly
+		p, length := w.part(w.number), sec(w.end.Sub(w.start))
+		w.refill, w.mine = p.total/length, (p.own-p.back)/length
+		*p = part{}
+	}
+}
+
+// step integrates to now, in two parts if requests came in between: what overflowed before the first of them must not refill
+// what they took.
+func (c *cell) step(now mono.Time) {
+	if c.touched > c.at && c.touched < now {
+		c.stepTo(c.touched, c.mark)
+	}
+	c.stepTo(now, c.used)
+	c.touched = 0
+	c.mark = c.used
+}
+
+func (c *cell) stepTo(now mono.Time, used float64) {
+	dt := sec(now.Sub(c.at))
+	if dt <= 0 {
+		return
+	}
+	c.at = now
+	s := c.sumS + c.self.s + c.tax()
+	c.level += (c.refill() - s) * dt
+	c.win.cur += s * dt
+	c.presumed = min(c.presumed+c.presuming*dt, c.of.size)
+	if c.win.mine != 0 {
+		drift, z := used-c.self.on(now), c.win.mine*dt
+		if z > 0 {
+			z = min(z, max(drift, 0))
+		}
+		c.credit(z)
+	}
+	if c.level > c.of.size {
+		waste := c.level - c.of.size
+		c.level = c.of.size
+		if c.of.kind == kindBucket {
+			// What overflows refills first what was not told, and a full bucket forfeits what was foretold and not used.
+			drift := used - c.self.on(now)
+			c.credit(max(min(drift, c.rate*waste), -c.rate*waste))
+		}
+		c.lost = 0
+	}
+	if least := c.of.least(); c.level < least {
+		c.lost += least - c.level
+		c.level = least
+	}
+}
+
+// tax is the part of its share that a minority does not use.
+func (c *cell) tax() float64 {
+	if keep := c.of.fleet.view().keep; keep < 1 {
+		return (1 - keep) * (1 - c.frozen) * c.refill()
+	}
+	return 0
+}
+
+// applyGains has gains count whose time has come.
+func (c *cell) applyGains(now mono.Time) {
+	i := 0
+	for ; i < len(c.gains) && c.gains[i].from <= now; i++ {
+		g := &c.gains[i]
+		if g.isLine {
+			c.setSelf(now, g.line)
+		}
+		c.demand = g.demand
+	}
+	if i > 0 {
+		c.gains = append(c.gains[:0], c.gains[i:]...)
+	}
+}
+
+func (c *cell) setSelf(now mono.Time, l line) {
+	c.advance(now)
+	c.charge(l.on(now) - c.self.on(now))
+	c.self = l
+	if c.of.kind == kindSliding {
+		c.win.settle()
+	}
+}
+
+// weight is the part of the rate due to a node that shows demand d.
+func (c *cell) weight(d float64) float64 {
+	v := c.of.fleet.view()
+	free := (1 - c.frozen) * v.keep
+	if sum := c.sumD + d; sum >= 1e-6 {
+		return free * ((1-floorShare)*d/sum + floorShare/float64(v.fresh))
+	}
+	return free / float64(v.n)
+}
+
+// stockWeight is what a node of demand d needs at hand until shares are next looked at: square-root staffing.
+func (f *Fleet) stockWeight(d float64) float64 {
+	m := d * (lookAhead + 2*sec(f.view().delay))
+	return m + 2*math.Sqrt(m) + 1
+}
+
+// draw works out anew what requests may spend.
+func (c *cell) draw(now mono.Time) {
+	c.advance(now)
+	c.applyGains(now)
+	v, own := c.of.fleet.view(), c.of.fleet.stockWeight(c.demand)
+	c.rate = c.weight(c.demand)
+	c.stock = (1 - c.frozen) * v.keep * own / (own + c.sumV + float64(v.fresh-1))
+	drift := c.used - c.self.on(now)
+	c.due = c.rate * c.refill()
+	if c.of.kind != kindBucket && c.level > 0 {
+		c.due += c.stock * c.level / stockTime
+	}
+	share := c.rate
+	if c.level > 0 {
+		share = c.stock
+	}
+	c.e = share*c.level - drift
+	c.loosen(drift, own)
+	slack := c.of.slack(v.n)
+	ds := c.refill() - c.sumS - c.self.s - c.tax()
+	full := max(c.stock*c.of.size+min(slack, (1-c.stock)*c.of.size), min(c.refusedCost+1, c.of.size))
+	c.slope = c.self.s
+	if c.level < c.of.size || ds < 0 || drift > 0 {
+		c.slope += share * ds
+	}
+	c.base, c.drawn = c.used+c.e, now
+	c.top = c.used + max(c.e, full)
+	// Low water: half of my share is gone, and there is more to be had.
+	c.low = math.Inf(1)
+	if rest := (1 - c.stock) * c.level; rest > 1 && c.e > 0 {
+		c.low = c.used + max(1, c.e/2)
+	}
+}
+
+// loosen lets whole requests pass where shares are parts of one.
+func (c *cell) loosen(drift, own float64) {
+	v := c.of.fleet.view()
+	c.whole, c.slack = 0, 0
+	if c.of.exact() {
+		if c.level >= 1 && c.level < 4*float64(v.n) {
+			c.e = c.apportion(own) - drift
+		}
+		// Of a slow limit two nodes hardly spend the same last unit within one exchange, while one that waits at the wrong node is
+		// sure to.
+		if left := c.level - max(drift, 0); left >= 1 && (c.sumD+c.demand)*(sec(minGap)+4*sec(v.delay)) < 0.2 {
+			c.slack, c.whole = 1, left
+			c.e = max(c.e, 0) + c.slack
+		}
+		return
+	}
+	if c.level >= 1 {
+		c.whole = (1 - c.stock) * c.level // what the others' shares hold
+		c.slack = min(c.of.slack(v.n), c.whole)
+	}
+	c.slack = max(c.slack, (1-c.stock)/2) // so that rounding to whole requests favours nobody
+	c.e += c.slack
+}
+
+// apportion splits the whole units of a low level by largest remainder: the same computation on every node, so that the parts add up.
+func (c *cell) apportion(own float64) float64 {
+	f := c.of.fleet
+	v := f.view()
+	pool := math.Floor(c.level * (1 - c.frozen) * v.keep)
+	sum := own + c.sumV + float64(v.fresh-1)
+	mine := pool * own / sum
+	left, frac := pool-math.Floor(mine), mine-math.Floor(mine)
+	before := 0.0
+	for j, id := range v.others {
+		if id == 0 { // it is not heard
+			continue
+		}
+		o := 1.0
+		if j < len(c.peers) {
+			o = f.stockWeight(c.peers[j].d)
+		}
+		q := pool * o / sum
+		left -= math.Floor(q)
+		fq := q - math.Floor(q)
+		if fq > frac+grain || fq > frac-grain && tie(c.key, id) > tie(c.key, f.self) {
+			before++
+		}
+	}
+	if before < left {
+		return math.Floor(mine) + 1
+	}
+	return math.Floor(mine)
+}
+
+func tie(k Key, node uint64) uint64 {
+	h := (k.Lo ^ node*0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9
+	return h ^ h>>29
+}
+
+// look brings the demand up to date.
+func (c *cell) look(now mono.Time) float64 {
+	const fast, slow = 0.03, 0.3
+	if c.attempts > 0 && c.first > c.counted.Add(2*time.Millisecond) {
+		// Quiet until the first request of this batch.
+		gap := sec(c.first.Sub(c.counted))
+		c.fast *= math.Exp(-gap / fast)
+		c.slow *= math.Exp(-gap / slow)
+		if m := max(c.cost, 1); c.slow*gap > 6*m {
+			c.slow = 6 * m / gap
+		}
+		c.counted = c.first
+	}
+	dt := sec(now.Sub(c.counted))
+	if dt < 0.002 {
+		return c.slow
+	}
+	r := c.attempts / dt
+	if c.attempts > 0 {
+		c.lastAttempt = now
+		c.cost += 0.1 * (c.attempts/c.asked - c.cost)
+	}
+	c.attempts, c.asked = 0, 0
+	m := max(c.cost, 1)
+	c.counted = now
+	c.fast += (1 - math.Exp(-dt/fast)) * (r - c.fast)
+	c.slow += (1 - math.Exp(-dt/slow)) * (r - c.slow)
+	if math.Abs(c.fast-c.slow) > 4*math.Sqrt(max(c.slow*m, m*m/fast)/(2*fast)) {
+		c.slow = c.fast
+	}
+	if silence := sec(now.Sub(c.lastAttempt)); c.slow*silence > 6*m {
+		c.slow = 6 * m / silence // silence is evidence too
+	}
+	if c.slow < 1e-3 {
+		c.slow = 0
+	}
+	return c.slow
+}

@@ -34,6 +34,7 @@ type app struct {
 	ctx   context.Context // ends when the gateway does
 
 	secret [16]byte // of the gateway's hashes
+	fleet  *fleet   // nil: this gateway is alone
 
 	loading sync.Mutex     // one reload or change of policies at a time; guards the next three
 	base    *config.Config // what the file says
@@ -79,7 +80,14 @@ func run(ctx context.Context, path string) error {
 	if err := a.chooseSecret(conf); err != nil {
 		return err
 	}
-	a.gw = gateway.New(gateway.Options{Hub: a.hub, Log: a.log, HTTP01: a.http01, Secret: a.secret})
+	if a.fleet, err = newFleet(conf, a.log); err != nil {
+		return err
+	}
+	o := gateway.Options{Hub: a.hub, Log: a.log, HTTP01: a.http01, Secret: a.secret}
+	if a.fleet != nil {
+		o.Fleet = a.fleet.limits
+	}
+	a.gw = gateway.New(o)
 	a.hub.SetSources(a.sources())
 	a.admin.server = admin.New(controller{a}, admin.Options{})
 
@@ -119,6 +127,11 @@ func run(ctx context.Context, path string) error {
 func (a *app) begin(conf *config.Config) error {
 	a.loading.Lock()
 	defer a.loading.Unlock()
+	if a.fleet != nil { // before the first request, so that it finds what others have spent
+		if err := a.fleet.start(a.ctx, conf); err != nil {
+			return err
+		}
+	}
 	return a.apply(conf, nil)
 }
 
@@ -202,6 +215,10 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 		return err
 	}
 	undo = append(undo, snap.Discard)
+	applyFleet, err := a.prepareFleet(conf)
+	if err != nil {
+		return err
+	}
 	forget, err := a.prepareQuotas(conf, snap)
 	if err != nil {
 		return err
@@ -236,6 +253,7 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
 	a.gw.Install(snap)
 	a.base, a.extras = base, extras
+	applyFleet()
 	a.conf.Store(conf) // what people are shown is in force
 	a.useAccessLog(log)
 	a.useSockets(conf, added)
@@ -298,7 +316,7 @@ func (a *app) useAccessLog(l accessLog) {
 // sources are what metrics ask for at a scrape.
 func (a *app) sources() telemetry.Sources {
 	return telemetry.Sources{
-		Pools: a.gw.PoolStats, Limiters: a.gw.LimiterStats, LimiterMemory: a.gw.LimiterMemory, Tokens: a.gw.TokenStats, Connections: a.listenerStats, Certificates: a.certificates,
+		Pools: a.gw.PoolStats, Limiters: a.gw.LimiterStats, LimiterMemory: a.gw.LimiterMemory, Tokens: a.gw.TokenStats, Cluster: a.clusterStats, Connections: a.listenerStats, Certificates: a.certificates,
 		Config:           func() telemetry.ConfigInfo { return *a.reloaded.Load() },
 		AccessLogDropped: a.gw.AccessLogDropped,
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/cluster"
 	"weir/config"
 	"weir/gateway"
 	"weir/telemetry"
@@ -35,6 +36,18 @@ changes nothing. SIGTERM and SIGINT finish what is in flight and exit.`,
 	}
 	configFlag(c, &path)
 	return c
+}
+
+func keygenCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "keygen", Short: "Make a key for cluster.key", Args: args(cobra.NoArgs),
+		Long:    "Write 32 random bytes in base64: the key with which the gateways of a cluster encrypt what they tell each other.",
+		Example: "  export WEIR_CLUSTER_KEY=$(weir keygen)",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fmt.Fprintln(cmd.OutOrStdout(), cluster.NewKey()) //nolint:errcheck // nobody is there to be told
+			return nil
+		},
+	}
 }
 
 func configFlag(c *cobra.Command, path *string) {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -77,12 +78,33 @@ func show(p *config.Policy) (view json.RawMessage, etag string, err error) {
 	return text, hex.EncodeToString(sum[:12]), nil
 }
 
+// excess is how far a policy that gateways share may be exceeded, in units.
+type excess struct {
+	Bound float64 `json:"bound"` // at worst, while all gateways are in touch
+	Seen  float64 `json:"seen"`  // the most that this gateway knows of
+}
+
+// withExcess adds to a view what stands beside the policy and changes by itself, so that it is no part of the etag.
+func (a *app) withExcess(p *config.Policy, view json.RawMessage) json.RawMessage {
+	bound, seen, shared := a.gw.Excess(p.Name)
+	if !shared {
+		return view
+	}
+	text, err := json.Marshal(excess{round(bound), round(seen)})
+	if err != nil {
+		return view
+	}
+	return slices.Concat(view[:len(view)-1], []byte(`,"excess":`), text, []byte("}"))
+}
+
+func round(units float64) float64 { return math.Round(units*100) / 100 }
+
 func (c controller) Policies() any {
 	conf := c.a.conf.Load()
 	views := make([]json.RawMessage, 0, len(conf.Policies))
 	for i := range conf.Policies {
 		if view, _, err := show(&conf.Policies[i]); err == nil {
-			views = append(views, view)
+			views = append(views, c.a.withExcess(&conf.Policies[i], view))
 		}
 	}
 	return views
@@ -93,7 +115,11 @@ func (c controller) Policy(name string) (any, string, error) {
 	if p == nil {
 		return nil, "", unknownPolicy(name)
 	}
-	return show(p)
+	view, etag, err := show(p)
+	if err != nil {
+		return nil, "", err
+	}
+	return c.a.withExcess(p, view), etag, nil
 }
 
 func unknownPolicy(name string) error {

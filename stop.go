@@ -31,6 +31,7 @@ func init() { runtime.LockOSThread() }
 const (
 	stopGrace  = time.Second            // in all; the first 300 ms are Drain's
 	adminGrace = 100 * time.Millisecond // for answers of the admin API
+	fleetGrace = 500 * time.Millisecond // to say goodbye to the other gateways, meanwhile
 	diskGrace  = 500 * time.Millisecond // for the last write
 )
 
@@ -76,9 +77,11 @@ func (a *app) stop(timeout time.Duration) error {
 	}
 	left := a.drain(ctx, sockets)
 	a.admin.now.Load().close(max(min(time.Until(end), time.Second), adminGrace)) // what it would grant from now on would be forgotten
+	gone := a.leaveFleet(max(min(time.Until(end), time.Second), fleetGrace))
 	last, cancelLast := context.WithTimeout(context.Background(), max(time.Until(end), diskGrace))
 	defer cancelLast()
 	unsaved := a.gw.ReleaseQuotas(last)
+	<-gone
 	if unsaved != nil {
 		a.log.Error("not all that was spent is on disk", "error", unsaved)
 	}
@@ -99,6 +102,21 @@ func (a *app) stop(timeout time.Duration) error {
 		a.log.Info("stopped")
 	}
 	return unsaved
+}
+
+// leaveFleet says goodbye to the other gateways, if there are any.
+func (a *app) leaveFleet(timeout time.Duration) (done <-chan struct{}) {
+	c := make(chan struct{})
+	go func() {
+		defer close(c)
+		if a.fleet == nil {
+			return
+		}
+		if err := a.fleet.leave(timeout); err != nil {
+			a.log.Warn("the other gateways may take this one for dead", "error", err)
+		}
+	}()
+	return c
 }
 
 // drain takes no more connections and ends those there are, until ctx ends. It returns how many that has cut.

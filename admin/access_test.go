@@ -22,6 +22,7 @@ func TestRoles(t *testing.T) {
 		{"GET /api/v1/routes", "", "", 401, 200},
 		{"HEAD /api/v1/routes", "", "", 401, 200},
 		{"GET /api/v1/pools", "", "", 401, 200},
+		{"GET /api/v1/cluster", "", "", 401, 200},
 		{"GET /api/v1/config", "", "", 401, 200},
 		{"GET /api/v1/version", "", "", 401, 200},
 		{"POST /api/v1/explain", `{"url":"/x"}`, asJSON, 401, 200},

@@ -36,8 +36,9 @@ type gateway struct {
 	policies  map[string]string // text by name
 }
 
-func (g *gateway) Routes() any { return []string{"v1"} }
-func (g *gateway) Pools() any  { return map[string]int{"api": 2} }
+func (g *gateway) Routes() any  { return []string{"v1"} }
+func (g *gateway) Pools() any   { return map[string]int{"api": 2} }
+func (g *gateway) Cluster() any { return map[string]int{"nodes": 3} }
 func (g *gateway) Config() any {
 	return struct {
 		Token config.Secret `json:"token"`
@@ -193,9 +194,10 @@ func TestAnswers(t *testing.T) {
 	f("GET /livez", "", "", "ok")
 	f("GET /readyz", "", "", "ready")
 	f("GET /metrics", "", "", "weir_up 1")
-	f("GET /", "", "", "weir 1.2.3 GET / POST /api/v1/check GET /api/v1/config POST /api/v1/config/reload")
+	f("GET /", "", "", "weir 1.2.3 GET / POST /api/v1/check GET /api/v1/cluster GET /api/v1/config POST /api/v1/config/reload")
 	f("GET /api/v1/routes", "", "", `[ "v1" ]`)
 	f("GET /api/v1/pools", "", "", `{ "api": 2 }`)
+	f("GET /api/v1/cluster", "", "", `{ "nodes": 3 }`)
 	f("GET /api/v1/config", "", "", `{ "token": "[redacted]" }`)
 	f("GET /api/v1/version", "", "", `"version": "1.2.3"`)
 	f("POST /api/v1/explain", `{"url":"/x"}`, asJSON, `{ "route": "v1" }`)

@@ -31,6 +31,7 @@ func (s *Server) paths() map[string]calls {
 		"/metrics":                {"GET": {viewer, s.metrics}},
 		"/api/v1/routes":          {"GET": {viewer, show(s.controller.Routes)}},
 		"/api/v1/pools":           {"GET": {viewer, show(s.controller.Pools)}},
+		"/api/v1/cluster":         {"GET": {viewer, show(s.controller.Cluster)}},
 		"/api/v1/config":          {"GET": {viewer, show(s.controller.Config)}},
 		"/api/v1/version":         {"GET": {viewer, s.version}},
 		"/api/v1/explain":         {"POST": {viewer, s.explain}},

@@ -15,6 +15,7 @@ import (
 type Controller interface {
 	Routes() any
 	Pools() any
+	Cluster() any
 	Config() any
 	// Ready reports whether the gateway takes requests and, if not, why.
 	Ready() (ok bool, why string)

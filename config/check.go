@@ -30,6 +30,7 @@ func check(c *Config, root *yaml.Node, faults *faultList) {
 	k.checkDimensions()
 	k.checkJWT()
 	k.checkAdmin()
+	k.checkCluster()
 	k.checkListeners()
 	k.checkTLS()
 	for i := range c.Pools {

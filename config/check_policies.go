@@ -118,6 +118,7 @@ func (b *policyBook) check() {
 		b.checkExpressions(i)
 		if !b.text(i).broken {
 			b.checkAlgorithm(i)
+			b.checkScope(i)
 			b.checkShares(i)
 			b.checkNumbers(i)
 		}

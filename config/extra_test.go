@@ -125,7 +125,7 @@ func TestWithFaults(t *testing.T) {
 	f("body:1:13: window: a quota is per hour, day, week or month, not per 1s: write window: month, or algorithm: fixed_window",
 		`            {name: x, algorithm: quota, limit: 1}`)
 	f(`body:1:19: limit: 5% of what? Write parent: too, the policy that it is a share of, or a number of units`, `{name: x, limit:  5%}`)
-	f(`body:1:28: scope: only local is available in this version, every gateway counts by itself: write scope: local`, `{name: x, limit: 1, scope: strict}`)
+	f(`body:1:28: scope: scope: strict needs a store: write redis: {addresses: ["127.0.0.1:6379"]}`, `{name: x, limit: 1, scope: strict}`)
 }
 
 // TestWithNamesWhoseTextIsWrong: an extra that has a name is told by it.

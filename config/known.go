@@ -26,6 +26,8 @@ type known struct {
 	dimensions nameSet // with those built in
 	routes     nameSet
 	exprs      expressions
+	clustered  bool // there is a cluster
+	stored     bool // there is a store of strict policies
 }
 
 // namesOf returns the names of a list that are not empty.

@@ -61,7 +61,7 @@ func TestSchemaRefusesWhatItCanSee(t *testing.T) {
 	s := compiledSchema(t)
 	for _, name := range []string{
 		"not-keys", "unknown-key", "wrong-type", "bool-words", "duration-units", "size-units", "percent-units", "out-of-range",
-		"enum", "missing-required", "empty-names", "later-blocks", "later-keys", "later-policies", "lists-of-one", "number-forms",
+		"enum", "missing-required", "empty-names", "later-blocks", "later-keys", "scopes", "lists-of-one", "number-forms",
 	} {
 		files, err := filepath.Glob("testdata/faults/*-" + name + ".yaml")
 		if err != nil || len(files) != 1 {

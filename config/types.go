@@ -36,8 +36,8 @@ type Config struct {
 	Backpressure    any         `yaml:"backpressure" doc:"queues, shedding, adaptive concurrency" later:"backpressure is not available in this version: leave it out"`
 	Shaping         any         `yaml:"shaping" doc:"bandwidth per flow" later:"shaping is not available in this version: leave it out"`
 	Cache           any         `yaml:"cache" doc:"response cache" default:"{enabled: false, max_size: 256MiB}" later:"the cache is not available in this version: leave it out, or write enabled: false"`
-	Cluster         any         `yaml:"cluster" doc:"one limit for several gateways" default:"{enabled: false, bind: '127.0.0.1:7946', advertise: '', join: [], key: '', interval: 100ms}" later:"clustering is not available in this version, every gateway counts by itself: leave it out, or write enabled: false"`
-	Redis           any         `yaml:"redis" doc:"store of strict policies" default:"{addresses: [], username: '', password: '', tls: false, timeout: 50ms, prefix: weir}" later:"redis is not available in this version, every gateway counts by itself: leave it out"`
+	Cluster         Cluster     `yaml:"cluster" doc:"one limit for several gateways"`
+	Redis           Redis       `yaml:"redis" doc:"store of policies of scope: strict"`
 	Telemetry       Telemetry   `yaml:"telemetry" doc:"logs and traces"`
 	Headers         Headers     `yaml:"headers" doc:"what clients are told about limits"`
 	ShutdownTimeout Duration    `yaml:"shutdown_timeout" default:"30s" doc:"how long SIGTERM waits for requests in flight"`

@@ -16,8 +16,8 @@ type Policy struct {
 	Limit       Amount     `yaml:"limit" required:"unless parent" min:"1" max:"1000000000000000" doc:"units per window, or a share such as 5% of the parent's; with a parent the default is 100%"`
 	Window      Window     `yaml:"window" default:"1s" min:"1ms" max:"8760h" doc:"what limit is per: a duration, or hour, day, week or month for a quota; of no meaning for concurrency"`
 	Burst       Amount     `yaml:"burst" min:"1" max:"1000000000000000" doc:"units that may come at once, or a share of the parent's, for token_bucket, leaky_bucket and adaptive; default as limit: more forgives bursts, fewer evens them out"`
-	Scope       string     `yaml:"scope" default:"local" enum:"local,cluster,strict" later:"only local is available in this version, every gateway counts by itself: write scope: local" doc:"local: each gateway by itself; cluster: one limit, gossip; strict: one limit, Redis"`
-	OnOutage    string     `yaml:"on_outage" default:"cluster" enum:"cluster,local,open,closed" later:"scope: strict is not available in this version: leave on_outage out" doc:"what scope: strict does without its store"`
+	Scope       string     `yaml:"scope" default:"local" enum:"local,cluster,strict" doc:"local: each gateway counts by itself; cluster: one limit for all gateways, within a small bound that the API shows, nothing is waited for; strict: one limit, exact, every request asks Redis"`
+	OnOutage    string     `yaml:"on_outage" default:"cluster" enum:"cluster,local,open,closed" doc:"what scope: strict does while its store does not answer. cluster: as scope: cluster (without a cluster: local); local: each gateway by itself; open: everything passes; closed: everything is refused, with 503"`
 	Routes      []string   `yaml:"routes" doc:"names; none: every route"`
 	When        string     `yaml:"when" doc:"CEL giving a bool: only requests for which it holds"`
 	Mode        string     `yaml:"mode" default:"enforce" enum:"enforce,shadow,off" doc:"shadow: counted and reported, never refused"`

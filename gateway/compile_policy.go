@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -204,6 +205,9 @@ func (p *compiler) variant(pol *policy, n config.Numbers, of string) (*variant, 
 	}
 	if v.limiter = p.gw.live.limiter(v.identity); v.limiter == nil {
 		o := limiter.Options{Budget: p.gw.budget, MaxBytes: bucketBytes(int64(p.conf.Node.LimiterMemory)), Epoch: p.gw.epoch, Track: c.Algorithm == "quota"}
+		if c.Scope == "cluster" {
+			o.Fleet, o.Share = p.gw.fleet, binary.BigEndian.Uint64([]byte(v.identity))
+		}
 		if v.limiter, err = limiter.New(c.Name, spec, o); err != nil {
 			return nil, err
 		}

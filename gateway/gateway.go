@@ -21,6 +21,8 @@ type Options struct {
 	Secret [16]byte // keys the hash of dimension values; the same on all nodes of a fleet
 	// HTTP01 answers ACME challenges on cleartext listeners; nil: none.
 	HTTP01 func(path, host string) (body []byte, ok bool)
+	// Fleet shares policies of scope: cluster with other gateways; nil: there are none. All of them must have the same Secret.
+	Fleet *limiter.Fleet
 	// Resolve looks up host names of endpoints; nil is the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]string, error)
 }
@@ -33,6 +35,7 @@ type Gateway struct {
 	log    *slog.Logger
 	http01 func(path, host string) ([]byte, bool)
 	hasher limiter.Hasher
+	fleet  *limiter.Fleet // nil: policies of scope: cluster are this gateway's own
 
 	budget   *limiter.Budget // of all buckets
 	epoch    int64           // wall clock at mono.Time(0), in ns since 1970: what windows go by
@@ -59,7 +62,7 @@ type Gateway struct {
 
 // New returns a gateway without a configuration; Install gives it one. Run must run until Close.
 func New(o Options) *Gateway {
-	g := &Gateway{hub: o.Hub, exprErrors: o.Hub.ExpressionErrors(), log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret),
+	g := &Gateway{hub: o.Hub, exprErrors: o.Hub.ExpressionErrors(), log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret), fleet: o.Fleet,
 		budget: limiter.NewBudget(defaultMemory), epoch: mono.Time(0).Wall().UnixNano(), callers: newCallers(), conns: map[*h1conn]struct{}{}, idle: make(chan struct{})}
 	for r := range g.refusals {
 		if r > 0 {

@@ -127,6 +127,10 @@ func (g *Gateway) LimiterStats() []telemetry.LimiterStats {
 			one := v.limiter.Stats()
 			st.Keys, st.Bytes = st.Keys+one.Keys, st.Bytes+one.Bytes
 			st.Evictions, st.Overflow = st.Evictions+one.Evictions, st.Overflow+one.Overflow
+			if v.limiter.Shared() {
+				bound, seen := v.limiter.Excess()
+				st.Shared, st.MayExceed, st.Seen = true, max(st.MayExceed, bound), max(st.Seen, seen)
+			}
 			st.Allowed, st.Refused, st.Refunded = st.Allowed+one.Allowed, st.Refused+one.Refused, st.Refunded+one.Refunded
 		}
 		all = append(all, st)
@@ -180,4 +184,21 @@ func (g *Gateway) DrainEndpoint(poolName, endpoint string, drain bool) error {
 	}
 	slices.Sort(names)
 	return fmt.Errorf("%w pool %q: there are %s", ErrUnknown, poolName, strings.Join(names, ", "))
+}
+
+// Excess says by how many units a policy that gateways share may be exceeded at worst while all are in touch, and the most that this gateway
+// knows of; false if it is not shared.
+func (g *Gateway) Excess(policy string) (bound, seen float64, shared bool) {
+	for _, p := range g.Snapshot().policies {
+		if p.name != policy {
+			continue
+		}
+		for _, v := range p.each {
+			if v.limiter.Shared() {
+				b, s := v.limiter.Excess()
+				bound, seen, shared = max(bound, b), max(seen, s), true
+			}
+		}
+	}
+	return bound, seen, shared
 }

@@ -54,6 +54,7 @@ func (g *Gateway) Install(s *Snapshot) {
 	}
 	for id, v := range plan.limiters {
 		v.limiter.SetMaxBytes(bucketBytes(int64(s.conf.Node.LimiterMemory)))
+		v.limiter.Join(now)
 		if err := v.limiter.SetSpec(g.adapted(id, v.spec), now); err != nil {
 			g.log.Error("BUG: a policy passed validation and cannot be changed", "policy", v.limiter.Name(), "error", err)
 		}

@@ -49,6 +49,7 @@ type cell struct {
 	rate   float64 // share of the rate, of the stock
 	stock  float64
 	frozen float64 // shares of peers that are not heard
+	aside  float64 // taken off the level, of a minority
 	e      float64 // what I may spend now
 	due    float64 // the rate I may spend at
 	born   mono.Time
@@ -101,6 +102,8 @@ type peerLine struct {
 	hearsay              bool    // another node told it
 	share                float64 // while stale: reserved for it
 	worst                line    // while stale: what it may be spending
+	since                mono.Time
+	crossed              bool // while stale: a window has ended
 	past                 history
 	apart                float64 // how much higher its level is than mine, in the mean
 }
@@ -251,17 +254,17 @@ func (c *cell) call() {
 	}
 }
 
-// give takes back n units that were spent at from: not what has refilled since, and no more than is missing.
-func (c *cell) give(n int64, from, now mono.Time) {
+// give takes back n units that were spent under of: not what has refilled since, and no more than is missing.
+func (c *cell) give(n int64, of *mark, now mono.Time) {
 	f := float64(n)
 	if c.of.kind == kindBucket {
-		f = min(f-c.of.refill*max(0, sec(now.Sub(from))), c.of.size-c.left(now))
+		f = min(f-c.of.refill*max(0, sec(now.Sub(of.from))), c.of.size-c.left(now))
 	}
 	if f <= 0 {
 		return
 	}
-	if c.of.kind == kindSliding {
-		c.win.giveBack(f, c.used-c.self.on(now))
+	if c.of.kind == kindSliding { // what was told is not taken back, and so comes back in its time
+		c.win.part(of.at).back += max(0, c.told.c-(c.used-f)) - max(0, c.told.c-c.used)
 	}
 	c.used -= f
 	if c.of.kind == kindSeats && c.used < c.told.c-max(1, c.e) {

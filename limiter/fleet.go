@@ -157,10 +157,12 @@ func (f *Fleet) each(do func(c *cell)) {
 	}
 }
 
-func (f *Fleet) register(l *Limiter) {
+func (f *Fleet) register(l *Limiter) (fresh bool) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	fresh = f.limiters[l.share] != l
 	f.limiters[l.share] = l
-	f.mu.Unlock()
+	return fresh
 }
 
 // retire forgets a limiter that is of no more use.
@@ -324,10 +326,7 @@ func (c *cell) far(d float64) bool {
 func (f *Fleet) tell(c *cell, now mono.Time, w *writer) {
 	d := unpack(packLog(c.slow))
 	c.rate = c.weight(d)
-	due := c.rate * c.refill()
-	if c.of.kind != kindBucket && c.level > 0 {
-		due += c.stock * c.level / stockTime
-	}
+	due := c.dueAt(c.rate)
 	s := min(d, due)
 	if c.of.kind == kindSeats || c.level >= c.of.size*0.999 && d < due/2 || c.far(d) {
 		s = 0 // far from the limit: what overflows refills

@@ -40,6 +40,7 @@ func simFactory(t testing.TB, nodes *[]*simNode) fleetsim.Factory {
 		if err != nil {
 			t.Fatal(err)
 		}
+		l.Join(mono.Time(env.Now))
 		n := &simNode{t: t, fleet: f, limiter: l, held: map[uint64][]Charge{}, seats: env.Limit.Kind == fleetsim.Concurrency}
 		n.SetMembers(env.Now, env.Alive, nil)
 		if nodes != nil {

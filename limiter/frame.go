@@ -162,10 +162,10 @@ func (f *Fleet) Receive(frame []byte, now mono.Time) error {
 	}
 	i := f.number(from, now) // a node that joins may be heard before it is heard of
 	p := f.peers[i]
-	if incarnation < p.incarnation {
-		return nil // of an earlier life
+	if incarnation < p.incarnation && now.Sub(p.heard) < oneSecond {
+		return nil // of an earlier life; but a clock may have been set back before this one
 	}
-	if incarnation > p.incarnation {
+	if incarnation != p.incarnation {
 		p.incarnation, p.seq = incarnation, 0
 	}
 	p.seq = max(p.seq, seq)
@@ -235,7 +235,7 @@ func (l *Limiter) hear(f *Fleet, i int, r *record, incarnation, seq uint32, now 
 	default:
 		c.charge(next.on(now) - q.on(now))
 	}
-	if late && m.kind == kindFixed {
+	if late {
 		c.level, c.win.cur = level, cur // that window is closed
 	}
 	apart := q.apart
@@ -265,13 +265,13 @@ func (m *shares) steepest() float64 {
 
 // followWindow has c follow a clock that is a little ahead. It reports whether the record was written before c's window began.
 func (c *cell) followWindow(window uint8, now mono.Time) (late bool) {
-	if c.win.end == 0 {
-		return false
+	if c.of.kind != kindFixed {
+		return false // sub-windows are each node's own
 	}
 	switch window - c.of.epoch(c) {
 	case 1:
 		if c.win.end.Sub(now) < oneSecond {
-			c.rollover()
+			c.rollover(now)
 		}
 	case 255:
 		return true

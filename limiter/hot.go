@@ -124,7 +124,7 @@ func (c *cell) startWindow(now mono.Time) {
 	w.number, w.start, w.end = c.of.window(now)
 	if c.of.kind == kindSliding {
 		w.ring = make([]part, c.of.spec.Parts)
-		w.cur, w.refill, w.mine = 0, 0, 0
+		w.cur, w.refill, w.soon, w.mine, w.again = 0, 0, 0, 0, 0
 		if spent := c.of.size - c.level; spent > 0 { // all of it counts as spent now
 			w.cur = spent
 		}

@@ -7,51 +7,6 @@ import (
 	"weir/internal/mono"
 )
 
-// window is the part of time that a windowed cell counts in.
-type window struct {
-	start, end mono.Time // end 0: not windowed
-	number     int64
-	cur        float64 // charged in it, by all
-	began      float64 // fixed: used at its start
-	refill     float64 // sliding: what comes back in it, a second
-	mine       float64 // sliding: of what I had not told, what comes back in it, a second
-	ring       []part  // sliding: the windows before, by number
-}
-
-// part is a sub-window that still counts.
-type part struct {
-	total float64 // charged by all, as told
-	own   float64 // gained in it of what I have not told
-	back  float64 // given back in it of what I had told: charged again when what was told comes back
-}
-
-func (w *window) part(number int64) *part {
-	n := int64(len(w.ring))
-	return &w.ring[(number%n+n)%n]
-}
-
-// giveBack notes f units given back of which so many were not told.
-func (w *window) giveBack(f, untold float64) {
-	if told := f - max(0, untold); told > 0 {
-		w.part(w.number).back += told
-	}
-}
-
-// untold is the sum of what the parts hold of mine.
-func (w *window) untold() (sum float64) {
-	for i := range w.ring {
-		sum += w.ring[i].own
-	}
-	return sum
-}
-
-// settle forgets what was not told: it is told now.
-func (w *window) settle() {
-	for i := range w.ring {
-		w.ring[i].own = 0
-	}
-}
-
 // refill is the rate at which the level rises by itself.
 func (c *cell) refill() float64 {
 	if c.of.kind == kindSliding {
@@ -97,41 +52,10 @@ func (c *cell) advance(now mono.Time) {
 			c.afresh(now)
 		}
 		for now >= w.end {
-			c.rollover()
+			c.rollover(w.end)
 		}
 	}
 	c.step(now)
-}
-
-// afresh starts a sliding window of which nothing counts any more.
-func (c *cell) afresh(now mono.Time) {
-	c.step(c.win.end)
-	clear(c.win.ring)
-	c.level, c.win.cur, c.win.refill, c.win.mine = c.of.size, 0, 0, 0
-	c.at = max(c.at, now)
-	c.credit(max(0, c.used-c.self.on(c.at)))
-	c.win.number, c.win.start, c.win.end = c.of.window(now)
-}
-
-// rollover ends the window in progress.
-func (c *cell) rollover() {
-	w := &c.win
-	c.step(w.end)
-	drift := c.used - c.self.on(w.end)
-	if c.of.kind == kindFixed {
-		c.level, w.cur = c.of.size, 0
-		c.credit(drift)
-		w.began = c.used
-	} else {
-		*w.part(w.number) = part{total: max(0, w.cur), own: max(0, drift-w.untold()), back: w.part(w.number).back}
-		w.cur = 0
-	}
-	w.number, w.start, w.end = c.of.following(w.number)
-	if c.of.kind == kindSliding { // what counted longest comes back evenly
-		p, length := w.part(w.number), sec(w.end.Sub(w.start))
-		w.refill, w.mine = p.total/length, (p.own-p.back)/length
-		*p = part{}
-	}
 }
 
 // step integrates to now, in two parts if requests came in between: what overflowed before the first of them must not refill
@@ -155,12 +79,8 @@ func (c *cell) stepTo(now mono.Time, used float64) {
 	c.level += (c.refill() - s) * dt
 	c.win.cur += s * dt
 	c.presumed = min(c.presumed+c.presuming*dt, c.of.size)
-	if c.win.mine != 0 {
-		drift, z := used-c.self.on(now), c.win.mine*dt
-		if z > 0 {
-			z = min(z, max(drift, 0))
-		}
-		c.credit(z)
+	if w := &c.win; w.mine != 0 || w.again != 0 {
+		c.credit(min(w.mine*dt, max(used-c.self.on(now), 0)) - w.again*dt)
 	}
 	if c.level > c.of.size {
 		waste := c.level - c.of.size
@@ -206,8 +126,16 @@ func (c *cell) setSelf(now mono.Time, l line) {
 	c.charge(l.on(now) - c.self.on(now))
 	c.self = l
 	if c.of.kind == kindSliding {
-		c.win.settle()
+		c.win.keepOwn(0)
 	}
+}
+
+// pool is the part of the level that the nodes in touch share: what others may have of a window or of seats is charged already.
+func (c *cell) pool() float64 {
+	if c.of.kind != kindBucket {
+		return 1
+	}
+	return (1 - c.frozen) * c.of.fleet.view().keep
 }
 
 // weight is the part of the rate due to a node that shows demand d.
@@ -226,18 +154,26 @@ func (f *Fleet) stockWeight(d float64) float64 {
 	return m + 2*math.Sqrt(m) + 1
 }
 
+// dueAt is the rate at which a node may spend that has so much of the refill.
+func (c *cell) dueAt(rate float64) float64 {
+	switch {
+	case c.of.kind == kindBucket:
+		return rate * c.of.refill
+	case c.level > 0:
+		return rate*c.win.soon + c.stock*c.level/stockTime
+	}
+	return rate * c.win.soon
+}
+
 // draw works out anew what requests may spend.
 func (c *cell) draw(now mono.Time) {
 	c.advance(now)
 	c.applyGains(now)
 	v, own := c.of.fleet.view(), c.of.fleet.stockWeight(c.demand)
 	c.rate = c.weight(c.demand)
-	c.stock = (1 - c.frozen) * v.keep * own / (own + c.sumV + float64(v.fresh-1))
+	c.stock = c.pool() * own / (own + c.sumV + float64(v.fresh-1))
 	drift := c.used - c.self.on(now)
-	c.due = c.rate * c.refill()
-	if c.of.kind != kindBucket && c.level > 0 {
-		c.due += c.stock * c.level / stockTime
-	}
+	c.due = c.dueAt(c.rate)
 	share := c.rate
 	if c.level > 0 {
 		share = c.stock
@@ -288,7 +224,7 @@ func (c *cell) loosen(drift, own float64) {
 func (c *cell) apportion(own float64) float64 {
 	f := c.of.fleet
 	v := f.view()
-	pool := math.Floor(c.level * (1 - c.frozen) * v.keep)
+	pool := math.Floor(c.level * c.pool())
 	sum := own + c.sumV + float64(v.fresh-1)
 	mine := pool * own / sum
 	left, frac := pool-math.Floor(mine), mine-math.Floor(mine)

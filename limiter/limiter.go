@@ -82,9 +82,6 @@ func New(name string, s Spec, o Options) (*Limiter, error) {
 		s.tracked = o.Track && s.windows() != nil
 		s.rings.grow = s.roomFor
 	}
-	if l.fleet != nil {
-		l.fleet.register(l)
-	}
 	return l, nil
 }
 
@@ -122,6 +119,17 @@ func (l *Limiter) meter(s Spec) meter {
 		return newShares(s, l.epoch, l.fleet, l.share)
 	}
 	return newMeter(s, l.epoch)
+}
+
+// Shared reports whether the limit is kept together with other nodes.
+func (l *Limiter) Shared() bool { return l.fleet != nil }
+
+// Join has what other nodes spend of a shared limit count, and tells them what is spent here. Before, it is only this node's share. Again it
+// does nothing.
+func (l *Limiter) Join(now mono.Time) {
+	if l.fleet != nil && l.fleet.register(l) {
+		l.reshare(now)
+	}
 }
 
 // reshare has this node's share follow the size of the fleet.

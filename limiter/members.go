@@ -159,7 +159,10 @@ func (f *Fleet) weigh(now mono.Time) {
 		f.each(func(c *cell) { c.advance(now) })
 		f.keep = keep
 		f.recount(now)
-		f.each(func(c *cell) { c.draw(now) })
+		f.each(func(c *cell) {
+			c.stepBack()
+			c.draw(now)
+		})
 	}
 }
 
@@ -196,7 +199,7 @@ func (c *cell) freeze(now mono.Time, i int, heard mono.Time) {
 		q.share = (1-floorShare)*q.d/sum + floorShare/n
 	}
 	q.share = min(q.share, 1-c.frozen)
-	q.worst = line{q.on(now), q.share * c.refill(), now}
+	c.presume(q, now)
 	q.stale = true
 	c.frozen += q.share
 	c.presuming += q.worst.s
@@ -253,6 +256,9 @@ func (c *cell) forget(now mono.Time, q *peerLine, failed bool) {
 	c.advance(now)
 	spent := q.spent(now)
 	if q.stale {
+		free := c.released(q, now)
+		c.charge(-free)
+		spent -= free
 		c.sumS -= q.worst.s
 		c.unfreeze(q)
 	} else {
@@ -295,8 +301,10 @@ func (f *Fleet) meet(now mono.Time, i int, mutual bool) bool {
 // bucket starts again from empty.
 func (c *cell) heal(now mono.Time, i int, long bool) {
 	if i < len(c.peers) && c.peers[i].stale {
+		over := c.outlived(&c.peers[i], now)
 		long = long && c.of.kind == kindBucket && c.peers[i].share > 0
-		c.thaw(now, i, !long)
+		c.thaw(now, i, !long && !over)
+		c.peers[i].rebase = over
 		if long {
 			c.presumed = min(c.presumed+max(0, c.level), c.of.size)
 			if now.Sub(c.healed) > oneSecond || c.healed == 0 {

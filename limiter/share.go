@@ -212,9 +212,9 @@ func (m *shares) give(r *rings, b *bucket, n int64, of *mark, now mono.Time) (vo
 	}
 	switch {
 	case m.kind == kindFixed && of.at != c.win.number:
-	case m.kind == kindSliding && of.at < c.win.number-int64(m.spec.Parts):
+	case m.kind == kindSliding && of.at <= c.win.number-int64(m.spec.Parts):
 	default:
-		c.give(n, of.from, now)
+		c.give(n, of, now)
 	}
 	return false
 }

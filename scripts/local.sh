@@ -5,8 +5,8 @@ cd "$(dirname "$0")/.."
 weir=bin/weir
 state=.weir
 
-# name, port, admin port
-gateways=("gateway-1 8001 8081" "gateway-2 8002 8082" "gateway-3 8003 8083")
+# name, port, admin port, cluster port
+gateways=("gateway-1 8001 8081 7941" "gateway-2 8002 8082 7942" "gateway-3 8003 8083 7943")
 
 # running NAME: is the process of NAME's pid file one that this script started? (A pid may have been given to another since.)
 running() {
@@ -41,11 +41,11 @@ start() {
   mkdir -p "$state"
   launch upstream examples/local/upstream.yaml 9081
   for line in "${gateways[@]}"; do
-    read -r name port admin <<<"$line"
-    WEIR_NODE=$name WEIR_PORT=$port WEIR_ADMIN_PORT=$admin launch "$name" examples/local/gateway.yaml "$admin"
+    read -r name port admin cluster <<<"$line"
+    WEIR_NODE=$name WEIR_PORT=$port WEIR_ADMIN_PORT=$admin WEIR_CLUSTER_PORT=$cluster launch "$name" examples/local/gateway.yaml "$admin"
   done
   cat <<TEXT
-Three gateways, each 50 requests/s per user with bursts of 100, in front of a demo upstream (127.0.0.1:9001):
+Three gateways that share one limit, 50 requests/s per user with bursts of 100, in front of a demo upstream (127.0.0.1:9001):
 
   gateway     requests                admin
   gateway-1   http://127.0.0.1:8001   http://127.0.0.1:8081
@@ -54,6 +54,7 @@ Three gateways, each 50 requests/s per user with bursts of 100, in front of a de
 
 Try:   curl -i -H 'x-user-id: ann' http://127.0.0.1:8001/hello
        curl -s http://127.0.0.1:8081/metrics | grep weir_limiter
+       curl -s http://127.0.0.1:8081/api/v1/cluster
        make deploy-policies
        make load-test
 Stop:  make stop-rate-limiter
@@ -84,7 +85,7 @@ stop() {
 deploy() {
   local admins=() failed=0
   for line in "${gateways[@]}"; do
-    read -r name port admin <<<"$line"
+    read -r name port admin _ <<<"$line"
     admins+=(--admin "http://127.0.0.1:$admin")
   done
   "$weir" policies apply -f examples/policies "${admins[@]}" || failed=$?

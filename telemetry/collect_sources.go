@@ -22,6 +22,9 @@ func (s sink) sources(src *Sources) {
 	if src.Tokens != nil {
 		s.ask(tokenKeys, func() { s.tokens(src.Tokens()) })
 	}
+	if src.Cluster != nil {
+		s.ask(clusterMembers, func() { s.cluster(src.Cluster()) })
+	}
 	if src.Connections != nil {
 		s.ask(connections, func() { s.listeners(src.Connections()) })
 	}
@@ -62,6 +65,30 @@ func (s sink) limiters(all []LimiterStats) {
 		if l.Factor != 0 {
 			s.gauge(limiterFactor, l.Factor, l.Name)
 		}
+		if l.Shared {
+			s.gauge(limiterExcess, l.MayExceed, l.Name, "bound")
+			s.gauge(limiterExcess, l.Seen, l.Name, "seen")
+		}
+	}
+}
+
+func (s sink) cluster(c ClusterStats, ok bool) {
+	if !ok {
+		return
+	}
+	s.gauge(clusterMembers, float64(c.Alive), "alive")
+	s.gauge(clusterMembers, float64(c.Suspect), "suspect")
+	s.gauge(clusterMembers, float64(c.Dead), "dead")
+	s.gauge(clusterMembers, float64(c.Left), "left")
+	s.gauge(clusterShare, c.Share)
+	s.gauge(clusterHotKeys, float64(c.HotKeys))
+	s.counter(clusterBytes, c.SentBytes, "sent")
+	s.counter(clusterBytes, c.ReceivedBytes, "received")
+	s.counter(clusterFrames, c.SentFrames, "sent")
+	s.counter(clusterFrames, c.ReceivedFrames, "received")
+	s.counter(clusterDropped, c.Dropped)
+	for _, p := range c.Lag {
+		s.gauge(clusterLag, p.Lag.Seconds(), p.Node)
 	}
 }
 

@@ -52,6 +52,16 @@ var (
 	limiterMemoryMax = desc("limiter_memory_max_bytes", "Bound of that memory.")
 	limiterDecisions = desc("limiter_decisions_total", "What a policy decided; in shadow mode a refusal is counted and not carried out.", "policy", "decision", "mode")
 
+	limiterExcess = desc("limiter_excess_units", "By how much a limit that gateways share may be exceeded (bound) and was, as far as this one knows (seen).", "policy", "kind")
+
+	clusterMembers = desc("cluster_members", "Gateways of the cluster, this one included.", "state")
+	clusterLag     = desc("cluster_lag_seconds", "Age of what another gateway told last.", "node")
+	clusterBytes   = desc("cluster_bytes_total", "Bytes exchanged with other gateways.", "direction")
+	clusterFrames  = desc("cluster_frames_total", "Frames of spending exchanged with other gateways.", "direction")
+	clusterDropped = desc("cluster_frames_dropped_total", "Frames that came faster than they could be taken in.")
+	clusterShare   = desc("cluster_share", "Part of its share of limits that this gateway uses: less than 1 while it hears less than half of the cluster.")
+	clusterHotKeys = desc("cluster_hot_keys", "Keys near their limit, whose spending gateways tell each other.")
+
 	tokenChecks   = desc("jwt_checks_total", "Tokens looked at: remembered as good or as bad, or checked.", "result")
 	tokenKeys     = desc("jwt_keys", "Keys that tokens are checked with.")
 	tokenFailures = desc("jwt_refresh_failures_total", "Times that a file or URL gave no keys.")

@@ -153,7 +153,7 @@ func TestEveryMetricIsShownOnce(t *testing.T) {
 
 func TestLabelsAreBounded(t *testing.T) {
 	allowed := set([]string{"route", "policy", "pool", "endpoint", "reason", "priority", "code", "method", "node",
-		"decision", "result", "mode", "hash", "listener", "certificate", "le"})
+		"decision", "result", "mode", "hash", "listener", "certificate", "le", "state", "direction", "kind"})
 	families, err := observed().registry.Gather()
 	if err != nil {
 		t.Fatal(err)

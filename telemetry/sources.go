@@ -14,6 +14,7 @@ type Sources struct {
 	Limiters         func() []LimiterStats
 	LimiterMemory    func() (used, most int64) // bytes
 	Tokens           func() (stats TokenStats, ok bool)
+	Cluster          func() (stats ClusterStats, ok bool)
 	Connections      func() []ListenerStats
 	Certificates     func() []CertExpiry
 	Config           func() ConfigInfo
@@ -25,6 +26,9 @@ type Sources struct {
 type LimiterStats struct {
 	Name   string  // of the policy
 	Factor float64 // of an adaptive one: what its limit is multiplied by; else 0
+	// How far one that gateways share may be exceeded, in units, and the most that was seen; of no meaning unless Shared.
+	Shared          bool
+	MayExceed, Seen float64
 	limiter.Stats
 }
 
@@ -56,4 +60,21 @@ type ConfigInfo struct {
 	Hash       string
 	ReloadOK   bool
 	ReloadedAt time.Time
+}
+
+// ClusterStats is what a gateway of several counts.
+type ClusterStats struct {
+	Alive, Suspect, Dead, Left int // nodes; this one is alive
+	Share                      float64
+	HotKeys                    int
+	SentBytes, ReceivedBytes   uint64 // on the wire
+	SentFrames, ReceivedFrames uint64
+	Dropped                    uint64 // frames
+	Lag                        []PeerLag
+}
+
+// PeerLag is how old is what another node told last.
+type PeerLag struct {
+	Node string
+	Lag  time.Duration
 }

@@ -21,7 +21,7 @@ func someSources() Sources {
 			}}}
 		},
 		Limiters: func() []LimiterStats {
-			return []LimiterStats{{Name: "tenant", Factor: 1.5, Stats: limiter.Stats{Keys: 5, Bytes: 400, Evictions: 2, Overflow: 1}}}
+			return []LimiterStats{{Name: "tenant", Factor: 1.5, Shared: true, MayExceed: 7.5, Seen: 0.5, Stats: limiter.Stats{Keys: 5, Bytes: 400, Evictions: 2, Overflow: 1}}}
 		},
 		Connections: func() []ListenerStats {
 			return []ListenerStats{{Name: "web", Open: 3, Accepted: 9, Refused: map[string]uint64{"connections": 2}}}
@@ -34,7 +34,36 @@ func someSources() Sources {
 		Tokens: func() (TokenStats, bool) {
 			return TokenStats{Keys: 2, Good: 7, Bad: 1, Checked: 3, RefreshFailures: 1}, true
 		},
+		Cluster: func() (ClusterStats, bool) {
+			return ClusterStats{Alive: 3, Suspect: 1, Dead: 2, Left: 4, Share: 0.1, HotKeys: 6, SentBytes: 10, ReceivedBytes: 20, SentFrames: 1, ReceivedFrames: 2,
+				Dropped: 5, Lag: []PeerLag{{"b", 70 * time.Millisecond}}}, true
+		},
 		AccessLogDropped: func() uint64 { return 4 },
+	}
+}
+
+func TestClusterAsShown(t *testing.T) {
+	want := `
+# HELP weir_cluster_members Gateways of the cluster, this one included.
+# TYPE weir_cluster_members gauge
+weir_cluster_members{state="alive"} 3
+weir_cluster_members{state="dead"} 2
+weir_cluster_members{state="left"} 4
+weir_cluster_members{state="suspect"} 1
+# HELP weir_cluster_lag_seconds Age of what another gateway told last.
+# TYPE weir_cluster_lag_seconds gauge
+weir_cluster_lag_seconds{node="b"} 0.07
+# HELP weir_cluster_bytes_total Bytes exchanged with other gateways.
+# TYPE weir_cluster_bytes_total counter
+weir_cluster_bytes_total{direction="received"} 20
+weir_cluster_bytes_total{direction="sent"} 10
+# HELP weir_limiter_excess_units By how much a limit that gateways share may be exceeded (bound) and was, as far as this one knows (seen).
+# TYPE weir_limiter_excess_units gauge
+weir_limiter_excess_units{kind="bound",policy="tenant"} 7.5
+weir_limiter_excess_units{kind="seen",policy="tenant"} 0.5
+`
+	if err := testutil.GatherAndCompare(observed().registry, strings.NewReader(want), "weir_cluster_members", "weir_cluster_lag_seconds", "weir_cluster_bytes_total", "weir_limiter_excess_units"); err != nil {
+		t.Error(err)
 	}
 }
 

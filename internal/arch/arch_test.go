@@ -22,7 +22,7 @@ const module = "weir"
 //
 //	0  internal/...
 //	1  limiter  shaping  balancer  gateway/route        floor 0 only, nothing sideways
-//	2  cluster  config  jwt  store  tls  telemetry      lower floors, and a library each
+//	2  cluster  config  jwt  store  strict  tls  telemetry    lower floors, and a library each
 //	3  gateway  admin
 //	4  the command
 var floors = map[string][]string{
@@ -42,12 +42,13 @@ var floors = map[string][]string{
 	"telemetry": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "github.com/prometheus/client_golang"},
 	"jwt":       {"internal/...", "golang.org/x", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "github.com/fsnotify/fsnotify"},
 	"store":     {"internal/...", "golang.org/x", "go.etcd.io/bbolt"},
+	"strict":    {"internal/...", "limiter", "golang.org/x", "github.com/redis/go-redis/v9"},
 	"cluster":   {"internal/...", "golang.org/x", "github.com/hashicorp/memberlist"},
 
-	"gateway": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "config", "jwt", "store", "tls", "telemetry", "golang.org/x"},
+	"gateway": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "config", "jwt", "store", "strict", "tls", "telemetry", "golang.org/x"},
 	"admin":   {"internal/...", "config", "telemetry", "golang.org/x"},
 
-	"": {"internal/...", "admin", "config", "gateway", "store", "telemetry", "tls", "golang.org/x", "github.com/spf13/cobra"},
+	"": {"internal/...", "limiter", "admin", "cluster", "config", "gateway", "store", "strict", "telemetry", "tls", "golang.org/x", "github.com/spf13/cobra"},
 }
 
 // owners says which package is the only one to import a big dependency.
@@ -60,6 +61,7 @@ var owners = map[string]string{
 	"github.com/spf13/cobra":              "",
 	"github.com/dchest/siphash":           "limiter",
 	"go.etcd.io/bbolt":                    "store",
+	"github.com/redis/go-redis/v9":        "strict",
 	"github.com/hashicorp/memberlist":     "cluster",
 	"github.com/golang-jwt/jwt/v5":        "jwt",
 	"github.com/MicahParks/jwkset":        "jwt",

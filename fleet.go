@@ -16,6 +16,7 @@ import (
 	"weir/config"
 	"weir/internal/mono"
 	"weir/limiter"
+	"weir/strict"
 	"weir/telemetry"
 )
 
@@ -263,4 +264,10 @@ func (a *app) clusterStats() (telemetry.ClusterStats, bool) {
 		s.Lag = append(s.Lag, telemetry.PeerLag{Node: m.Name, Lag: m.Lag})
 	}
 	return s, true
+}
+
+// storeStats is what metrics show of the store of strict policies; false if there is none.
+func (a *app) storeStats() (telemetry.StoreStats, bool) {
+	st, ok := a.gw.StoreStats()
+	return telemetry.StoreStats{Up: st.Up, Calls: st.Calls, Failed: st.Errors, Dropped: st.Dropped, Bounds: strict.Bounds[:], Latency: st.Latency[:], LatencySum: st.LatencySum}, ok
 }

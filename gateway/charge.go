@@ -21,11 +21,7 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 			x.settles, x.wantsJSON = true, x.wantsJSON || s.Needs().JSON
 		}
 		x.seated = x.seated || u.p.seats
-		if u.p.soft() {
-			x.charge.AddSoft(u.v.limiter, u.key, u.n)
-		} else {
-			x.charge.Add(u.v.limiter, u.key, u.n)
-		}
+		x.add(u, u.n)
 	}
 	refused := x.charge.Take(x.start)
 	if refused >= 0 && x.uses[refused].p.waits > 0 {
@@ -40,6 +36,9 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 	g.callers.sample(x)
 	if refused >= 0 {
 		u := &x.uses[refused]
+		if x.charge.strict() && x.charge.remote.closed {
+			return Verdict{Reason: NoStore, Detail: "policy " + u.p.name + " is decided in a store that does not answer"}
+		}
 		return Verdict{Reason: Limited, Policy: u.p, Variant: u.v, Decision: x.charge.Decisions()[refused]}
 	}
 	if wait := x.charge.Wait(); wait > 0 {
@@ -51,6 +50,18 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 		}
 	}
 	return Verdict{}
+}
+
+// add plans what u spends.
+func (x *Exchange) add(u *use, n int64) {
+	switch {
+	case u.v.strict != nil:
+		x.charge.addStrict(x.snap.store, u, n)
+	case u.p.soft():
+		x.charge.AddSoft(u.v.limiter, u.key, n)
+	default:
+		x.charge.Add(u.v.limiter, u.key, n)
+	}
 }
 
 // count counts what each policy decided. A refused request counts where it was refused; the others were not charged.
@@ -77,7 +88,11 @@ func (g *Gateway) insist(x *Exchange, refused int) int {
 		if u.p.waits == 0 || left <= 0 || d.Retry > left || d.Retry == limiter.Never {
 			return refused
 		}
-		if d.Retry == limiter.Unknown {
+		if d.Retry == limiter.Unknown && u.v.strict != nil {
+			if !x.pause(min(left, askAgain)) { // nobody tells when a seat elsewhere is free
+				return refused
+			}
+		} else if d.Retry == limiter.Unknown {
 			back, leave := u.v.limiter.Await(u.key)
 			x.charge.Again()
 			if refused = x.charge.Take(mono.Now()); refused < 0 || &x.uses[refused] != u {
@@ -105,6 +120,9 @@ func (g *Gateway) insist(x *Exchange, refused int) int {
 		}
 	}
 }
+
+// askAgain is how soon a request that waits for seats asks the store again.
+const askAgain = 25 * time.Millisecond
 
 // goneEvery is how often somebody who waits looks whether the client still does.
 const goneEvery = 100 * time.Millisecond

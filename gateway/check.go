@@ -125,14 +125,14 @@ func (s *Snapshot) unknown(metadata map[string]string) (names []string) {
 func (x *Exchange) checkCharge() (ds []limiter.Decision, refused int) {
 	seats := -1
 	for i := range x.uses {
-		if u := &x.uses[i]; u.p.seats && seats < 0 && !u.p.soft() && !u.v.limiter.Peek(u.key, u.n, x.start).OK {
+		if u := &x.uses[i]; u.p.seats && seats < 0 && !u.p.soft() && !x.peek(u, u.n).OK {
 			seats = i
 		}
 	}
 	if seats >= 0 {
 		for i := range x.uses {
 			u := &x.uses[i]
-			d, rest := u.v.limiter.Peek(u.key, u.n, x.start), u.v.limiter.Peek(u.key, 0, x.start)
+			d, rest := x.peek(u, u.n), x.peek(u, 0)
 			d.Left, d.Reset = rest.Left, rest.Reset
 			ds = append(ds, d)
 		}
@@ -144,18 +144,14 @@ func (x *Exchange) checkCharge() (ds []limiter.Decision, refused int) {
 		if u.p.seats {
 			n = 0
 		}
-		if u.p.soft() {
-			x.charge.AddSoft(u.v.limiter, u.key, n)
-		} else {
-			x.charge.Add(u.v.limiter, u.key, n)
-		}
+		x.add(u, n)
 	}
 	refused = x.charge.Take(x.start)
 	x.charge.Settle(x.start)
 	ds = x.charge.Decisions()
 	for i := range x.uses {
 		if u := &x.uses[i]; u.p.seats {
-			ds[i] = u.v.limiter.Peek(u.key, u.n, x.start)
+			ds[i] = x.peek(u, u.n)
 		}
 	}
 	return ds, refused

@@ -33,6 +33,7 @@ type plan struct {
 	pools    []*poolConf
 	limiters map[string]*variant // by identity
 	verifier *verifier           // nil: no dimension comes from a token
+	store    *keptStore          // nil: there is none
 	demos    []*demo
 }
 
@@ -42,7 +43,7 @@ type plan struct {
 func (g *Gateway) Compile(c *config.Config) (*Snapshot, error) {
 	p := &compiler{gw: g, conf: c, dims: map[string]int{}, pools: map[string]*poolConf{}, policies: map[string]*policy{}}
 	p.snap = &Snapshot{conf: c, headers: c.Headers, listeners: map[string]*Listener{}, noRoute: g.hub.Route(""), spoofable: []string{tagHeader}, plan: &plan{limiters: map[string]*variant{}}}
-	for _, step := range []func() error{p.listeners, p.dimensions, p.compilePools, p.compilePolicies, p.compileRoutes} {
+	for _, step := range []func() error{p.listeners, p.dimensions, p.compilePools, p.compilePolicies, p.compileRoutes, p.compileStore} {
 		if err := step(); err != nil {
 			p.snap.Discard()
 			return nil, err
@@ -178,6 +179,11 @@ func (p *compiler) tokens() error {
 	p.snap.tokens, p.snap.tokenField = v.Verifier, strings.ToLower(p.conf.JWT.Header)
 	p.readsHeader(p.snap.tokenField)
 	return nil
+}
+
+func (p *compiler) compileStore() (err error) {
+	p.snap.plan.store, err = p.gw.live.storeOf(&p.conf.Redis)
+	return err
 }
 
 func (p *compiler) dim(name string) int {

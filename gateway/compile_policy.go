@@ -12,6 +12,7 @@ import (
 	"weir/config"
 	"weir/internal/expr"
 	"weir/limiter"
+	"weir/strict"
 )
 
 func (p *compiler) compilePolicies() error {
@@ -199,14 +200,24 @@ func (p *compiler) variant(pol *policy, n config.Numbers, of string) (*variant, 
 	if err := spec.Validate(); err != nil || pol.off {
 		return v, err
 	}
-	v.identity = identity(c.Name, c.Algorithm, c.Scope, p.dimensionMeaning(c.Dimensions), c.Timezone, calendarOf(c), of)
+	scope := c.Scope
+	if scope == "strict" {
+		scope += " " + c.OnOutage // its limiter counts only in an outage, and is another one with another scope then
+	}
+	v.identity = identity(c.Name, c.Algorithm, scope, p.dimensionMeaning(c.Dimensions), c.Timezone, calendarOf(c), of)
 	if p.snap.plan.limiters[v.identity] != nil {
 		panic("BUG: two variants of policy " + c.Name + " are one")
 	}
+	if c.Scope == "strict" {
+		id := identity(c.Name, c.Algorithm, c.Scope, p.dimensionMeaning(c.Dimensions), c.Timezone, calendarOf(c), of)
+		if v.strict, err = strict.NewPolicy(shareOf(id), spec); err != nil {
+			return nil, fmt.Errorf("policy %s, scope: strict: %w", c.Name, err)
+		}
+	}
 	if v.limiter = p.gw.live.limiter(v.identity); v.limiter == nil {
 		o := limiter.Options{Budget: p.gw.budget, MaxBytes: bucketBytes(int64(p.conf.Node.LimiterMemory)), Epoch: p.gw.epoch, Track: c.Algorithm == "quota"}
-		if c.Scope == "cluster" {
-			o.Fleet, o.Share = p.gw.fleet, binary.BigEndian.Uint64([]byte(v.identity))
+		if c.Scope == "cluster" || c.Scope == "strict" && c.OnOutage == "cluster" {
+			o.Fleet, o.Share = p.gw.fleet, shareOf(v.identity)
 		}
 		if v.limiter, err = limiter.New(c.Name, spec, o); err != nil {
 			return nil, err
@@ -216,6 +227,9 @@ func (p *compiler) variant(pol *policy, n config.Numbers, of string) (*variant, 
 	pol.each = append(pol.each, v)
 	return v, nil
 }
+
+// shareOf names a variant among gateways.
+func shareOf(identity string) uint64 { return binary.BigEndian.Uint64([]byte(identity)) }
 
 // specOf is what the limiter of a policy with these numbers counts by.
 func specOf(c *config.Policy, n config.Numbers) (limiter.Spec, error) {

@@ -7,7 +7,6 @@ import (
 	"weir/balancer"
 	"weir/gateway/route"
 	"weir/internal/mono"
-	"weir/limiter"
 	"weir/shaping"
 	"weir/telemetry"
 )
@@ -39,7 +38,7 @@ type Exchange struct {
 	dims dimValues
 	hint uint64
 
-	charge   limiter.Charge
+	charge   bill
 	uses     []use // the policies in charge, in its order
 	seat     shaping.Seat
 	lease    balancer.Lease

@@ -53,7 +53,7 @@ func (e *Explanation) policies(x *Exchange) {
 	for i := range x.uses {
 		x.priority = max(x.priority, x.uses[i].p.priority)
 		u := &x.uses[i]
-		if d := u.v.limiter.Peek(u.key, u.n, x.start); !d.OK && !u.p.soft() && !u.patient(d) {
+		if d := x.peek(u, u.n); !d.OK && !u.p.soft() && !u.patient(d) {
 			e.refuse(Limited, "policy "+u.p.name+" allows "+u.v.allows)
 		}
 	}
@@ -74,8 +74,8 @@ func explained(p *policy, v *variant) ExplainedPolicy {
 // policy explains one that applies.
 func (e *Explanation) policy(x *Exchange, u *use) {
 	ep := explained(u.p, u.v)
-	d := u.v.limiter.Peek(u.key, u.n, x.start)
-	ep.Applies, ep.Cost, ep.Allowed, ep.Remaining, ep.ResetMS = true, u.n, d.OK, u.v.limiter.Peek(u.key, 0, x.start).Left, Millis(d.Reset)
+	d := x.peek(u, u.n)
+	ep.Applies, ep.Cost, ep.Allowed, ep.Remaining, ep.ResetMS = true, u.n, d.OK, x.peek(u, 0).Left, Millis(d.Reset)
 	if o := slices.Index(u.p.variants, u.v) / u.p.across; o > 0 {
 		ep.Override = u.p.conf.Overrides[o-1].When
 	}

@@ -127,7 +127,7 @@ func (g *Gateway) LimiterStats() []telemetry.LimiterStats {
 			one := v.limiter.Stats()
 			st.Keys, st.Bytes = st.Keys+one.Keys, st.Bytes+one.Bytes
 			st.Evictions, st.Overflow = st.Evictions+one.Evictions, st.Overflow+one.Overflow
-			if v.limiter.Shared() {
+			if v.strict == nil && v.limiter.Shared() {
 				bound, seen := v.limiter.Excess()
 				st.Shared, st.MayExceed, st.Seen = true, max(st.MayExceed, bound), max(st.Seen, seen)
 			}
@@ -194,7 +194,7 @@ func (g *Gateway) Excess(policy string) (bound, seen float64, shared bool) {
 			continue
 		}
 		for _, v := range p.each {
-			if v.limiter.Shared() {
+			if v.strict == nil && v.limiter.Shared() {
 				b, s := v.limiter.Excess()
 				bound, seen, shared = max(bound, b), max(seen, s), true
 			}

@@ -41,11 +41,14 @@ func (g *Gateway) Install(s *Snapshot) {
 	for id, v := range plan.limiters {
 		l.limiters[id] = v.limiter
 	}
-	oldTokens := l.tokens
-	l.tokens = plan.verifier
+	oldTokens, oldStore := l.tokens, l.store
+	l.tokens, l.store = plan.verifier, plan.store
 	l.mu.Unlock()
 	if plan.verifier != oldTokens {
 		plan.verifier.start()
+	}
+	if plan.store.open(l); plan.store != nil {
+		s.store = plan.store.Store
 	}
 	g.budget.Set(int64(s.conf.Node.LimiterMemory) - s.fixed)
 
@@ -71,6 +74,9 @@ func (g *Gateway) Install(s *Snapshot) {
 	g.keepQuotas(oldLimiters)
 	for _, old := range oldLimiters {
 		old.Retire()
+	}
+	if oldStore != plan.store {
+		l.background.Go(func() { oldStore.retire(storeGrace) })
 	}
 	if oldTokens != nil && oldTokens != plan.verifier {
 		l.background.Go(oldTokens.retire)

@@ -33,6 +33,7 @@ type live struct {
 	pools    map[string]*pool            // by identity
 	limiters map[string]*limiter.Limiter // by identity
 	tokens   *verifier                   // in force; nil: none
+	store    *keptStore                  // in force; nil: none
 }
 
 // pool is a set of endpoints with all its state.
@@ -151,8 +152,8 @@ func (l *live) expire(now mono.Time) {
 
 func (l *live) close() {
 	l.mu.Lock()
-	pools, tokens := l.pools, l.tokens
-	l.pools, l.tokens = map[string]*pool{}, nil
+	pools, tokens, store := l.pools, l.tokens, l.store
+	l.pools, l.tokens, l.store = map[string]*pool{}, nil, nil
 	l.closing = true
 	for u := range l.shadows {
 		u.abort()
@@ -162,6 +163,7 @@ func (l *live) close() {
 		p.retire()
 	}
 	tokens.retire()
+	store.retire(0)
 	l.background.Wait()
 }
 

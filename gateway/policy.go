@@ -7,6 +7,7 @@ import (
 	"weir/config"
 	"weir/internal/expr"
 	"weir/limiter"
+	"weir/strict"
 	"weir/telemetry"
 )
 
@@ -43,6 +44,7 @@ type variant struct {
 	identity string
 	of       string // what names its override among those of the policy, and of the parents it is a share of; "" for none
 	limiter  *limiter.Limiter
+	strict   *strict.Policy // the store decides, and limiter only while it does not answer; nil: limiter does
 	spec     limiter.Spec
 	numbers  config.Numbers
 	head     string // "name";q=…;w=… of RateLimit-Policy

@@ -154,7 +154,7 @@ func retryAfter(v *Verdict) int64 {
 			return 0
 		}
 		return 1 + rand.Int64N(3)
-	case QueueFull, QueueTimeout, BreakerOpen, NoEndpoint:
+	case QueueFull, QueueTimeout, NoStore, BreakerOpen, NoEndpoint:
 		return 1 + rand.Int64N(3)
 	}
 	return 0
@@ -202,7 +202,7 @@ func (x *Exchange) appendLimits(h []byte) []byte {
 func (x *Exchange) eachOther(h []byte, but int, show func([]byte, int) []byte) []byte {
 	shown := 1
 	for i := range x.uses {
-		if i != but && !x.uses[i].p.soft() && shown < maxShown {
+		if i != but && !x.uses[i].p.soft() && shown < maxShown && x.charge.Decisions()[i].Left != notKnown {
 			h = show(append(h, ", "...), i)
 			shown++
 		}
@@ -214,7 +214,7 @@ func (x *Exchange) eachOther(h []byte, but int, show func([]byte, int) []byte) [
 func (x *Exchange) tightest(ds []limiter.Decision) int {
 	tight := -1
 	for i := range ds {
-		if !x.uses[i].p.soft() && (tight < 0 || tighter(&ds[i], &x.uses[i], &ds[tight], &x.uses[tight])) {
+		if !x.uses[i].p.soft() && ds[i].Left != notKnown && (tight < 0 || tighter(&ds[i], &x.uses[i], &ds[tight], &x.uses[tight])) {
 			tight = i
 		}
 	}

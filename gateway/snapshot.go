@@ -10,6 +10,7 @@ import (
 	"weir/gateway/route"
 	"weir/internal/http1"
 	"weir/jwt"
+	"weir/strict"
 	"weir/telemetry"
 )
 
@@ -25,6 +26,7 @@ type Snapshot struct {
 	everywhere *index        // of policies for all routes
 	nested     bool          // some policy has a parent
 	tokens     *jwt.Verifier // nil: no dimension comes from a token
+	store      *strict.Store // nil: policies of scope: strict go by on_outage
 	tokenField string        // lower-case name of the header field
 	pools      []*poolConf
 	listeners  map[string]*Listener

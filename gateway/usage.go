@@ -72,7 +72,7 @@ func (g *Gateway) Usage(s *Snapshot, key string) (*Usage, error) {
 	now := mono.Now()
 	u := &Usage{}
 	u.Key = g.find(s, key, now, func(b *watched) {
-		d := b.v.limiter.Peek(b.key, 0, now)
+		d := s.peek(b.v, b.key, 0, now)
 		allowed, refused, _ := b.v.limiter.Counts(b.key)
 		u.Policies = append(u.Policies, PolicyUsage{Policy: b.p.name, Level: b.p.depth, Mode: b.p.conf.Mode, Algorithm: b.p.conf.Algorithm, Limit: b.v.numbers.Limit,
 			Window: b.p.windowText(), Burst: b.v.numbers.Burst, Remaining: d.Left, ResetAfterMS: Millis(d.Reset), Allowed: allowed, Refused: refused,

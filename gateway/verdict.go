@@ -24,6 +24,7 @@ const (
 	ClientGone
 	Internal
 	Unauthenticated
+	NoStore
 	reasons
 )
 
@@ -47,6 +48,7 @@ var reasonTable = [reasons]reasonInfo{
 	RequestTimeout:  {"request_timeout", "The request took too long to arrive", 408},
 	ClientGone:      {"client_gone", "The client went away", 499},
 	Internal:        {"internal", "Internal error", 500},
+	NoStore:         {"no_store", "The store of a limit does not answer", 503},
 	Unauthenticated: {"unauthenticated", "The token is not valid", 401},
 }
 

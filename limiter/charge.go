@@ -155,6 +155,27 @@ func (p *step) charge(n int64, now mono.Time) {
 	}
 }
 
+// Decline makes a charge that was taken one that step i refused: somebody else decides about that one. What the others spent is given
+// back.
+func (c *Charge) Decline(i int, now mono.Time) {
+	if c.state != charged {
+		panic("BUG: limiter: Decline of a charge that was not taken")
+	}
+	for j := range c.steps {
+		p := &c.steps[j]
+		s, _ := p.limiter.shard(p.key)
+		if p.spent {
+			s.refunded.Add(1)
+		}
+		p.back(true, now)
+		if j == i {
+			s.count(false)
+		}
+	}
+	c.back(i, now)
+	c.state, c.refusedBy = refused, i
+}
+
 // Again plans the same steps anew after a refusal, so that Take may be called once more. That refusal is then not counted: the last
 // one is the answer.
 func (c *Charge) Again() {

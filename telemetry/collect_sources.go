@@ -1,6 +1,10 @@
 package telemetry
 
-import "weir/balancer"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"weir/balancer"
+)
 
 // breakerLevel is a breaker's state as a number: the higher, the less it lets pass.
 var breakerLevel = map[string]float64{"closed": 0, "half_open": 1, "open": 2}
@@ -24,6 +28,9 @@ func (s sink) sources(src *Sources) {
 	}
 	if src.Cluster != nil {
 		s.ask(clusterMembers, func() { s.cluster(src.Cluster()) })
+	}
+	if src.Store != nil {
+		s.ask(redisUp, func() { s.store(src.Store()) })
 	}
 	if src.Connections != nil {
 		s.ask(connections, func() { s.listeners(src.Connections()) })
@@ -90,6 +97,24 @@ func (s sink) cluster(c ClusterStats, ok bool) {
 	for _, p := range c.Lag {
 		s.gauge(clusterLag, p.Lag.Seconds(), p.Node)
 	}
+}
+
+func (s sink) store(st StoreStats, ok bool) {
+	if !ok {
+		return
+	}
+	s.gauge(redisUp, oneIf(st.Up))
+	s.counter(redisCalls, st.Calls-st.Failed, "answered")
+	s.counter(redisCalls, st.Failed, "failed")
+	s.counter(redisDropped, st.Dropped)
+	buckets, n := make(map[float64]uint64, len(st.Bounds)), uint64(0)
+	for i, b := range st.Bounds {
+		n += st.Latency[i]
+		buckets[b.Seconds()] = n
+	}
+	n += st.Latency[len(st.Bounds)]
+	m, err := prometheus.NewConstHistogram(redisDuration, n, st.LatencySum.Seconds(), buckets)
+	s.send(redisDuration, m, err)
 }
 
 func (s sink) tokens(t TokenStats, ok bool) {

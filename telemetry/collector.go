@@ -62,6 +62,11 @@ var (
 	clusterShare   = desc("cluster_share", "Part of its share of limits that this gateway uses: less than 1 while it hears less than half of the cluster.")
 	clusterHotKeys = desc("cluster_hot_keys", "Keys near their limit, whose spending gateways tell each other.")
 
+	redisUp       = desc("redis_up", "Whether the store of strict policies answers: 1 or 0.")
+	redisCalls    = desc("redis_calls_total", "Questions to the store of strict policies.", "result")
+	redisDuration = desc("redis_call_duration_seconds", "How long answers of the store of strict policies took.")
+	redisDropped  = desc("redis_corrections_dropped_total", "Costs that were corrected and seats that were given back while the store could not be told.")
+
 	tokenChecks   = desc("jwt_checks_total", "Tokens looked at: remembered as good or as bad, or checked.", "result")
 	tokenKeys     = desc("jwt_keys", "Keys that tokens are checked with.")
 	tokenFailures = desc("jwt_refresh_failures_total", "Times that a file or URL gave no keys.")

@@ -15,6 +15,7 @@ type Sources struct {
 	LimiterMemory    func() (used, most int64) // bytes
 	Tokens           func() (stats TokenStats, ok bool)
 	Cluster          func() (stats ClusterStats, ok bool)
+	Store            func() (stats StoreStats, ok bool)
 	Connections      func() []ListenerStats
 	Certificates     func() []CertExpiry
 	Config           func() ConfigInfo
@@ -77,4 +78,13 @@ type ClusterStats struct {
 type PeerLag struct {
 	Node string
 	Lag  time.Duration
+}
+
+// StoreStats is what the store of strict policies counts.
+type StoreStats struct {
+	Up                     bool
+	Calls, Failed, Dropped uint64 // questions, those without an answer, corrections that were not written
+	Bounds                 []time.Duration
+	Latency                []uint64 // answers by how long they took, up to each bound; one more for the rest
+	LatencySum             time.Duration
 }

@@ -38,6 +38,9 @@ func someSources() Sources {
 			return ClusterStats{Alive: 3, Suspect: 1, Dead: 2, Left: 4, Share: 0.1, HotKeys: 6, SentBytes: 10, ReceivedBytes: 20, SentFrames: 1, ReceivedFrames: 2,
 				Dropped: 5, Lag: []PeerLag{{"b", 70 * time.Millisecond}}}, true
 		},
+		Store: func() (StoreStats, bool) {
+			return StoreStats{Up: true, Calls: 9, Failed: 2, Dropped: 1, Bounds: []time.Duration{time.Millisecond}, Latency: []uint64{4, 3}, LatencySum: time.Second}, true
+		},
 		AccessLogDropped: func() uint64 { return 4 },
 	}
 }

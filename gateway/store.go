@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"weir/config"
+	"weir/strict"
+)
+
+// storeOf returns the store of policies of scope: strict that c asks for: the one in force if it is that, or a new one, or nil.
+func (l *live) storeOf(c *config.Redis) (*keptStore, error) {
+	if len(c.Addresses) == 0 {
+		return nil, nil
+	}
+	id := identity(c.Addresses, c.Master, c.Username, string(c.Password), c.TLS, c.CA, c.Timeout, c.Prefix)
+	l.mu.Lock()
+	s := l.store
+	l.mu.Unlock()
+	if s != nil && s.identity == id {
+		return s, nil
+	}
+	conf := strict.Config{Addresses: c.Addresses, Master: c.Master, Username: c.Username, Password: string(c.Password), Timeout: c.Timeout, Prefix: c.Prefix}
+	if c.TLS {
+		conf.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		if c.CA != "" {
+			pem, err := os.ReadFile(c.CA)
+			if err != nil {
+				return nil, fmt.Errorf("redis.ca: %w", err)
+			}
+			conf.TLS.RootCAs = x509.NewCertPool()
+			if !conf.TLS.RootCAs.AppendCertsFromPEM(pem) {
+				return nil, errors.New("redis.ca: the file has no certificate")
+			}
+		}
+	}
+	return &keptStore{identity: id, conf: conf}, nil
+}
+
+// keptStore is a store with what it was opened for.
+type keptStore struct {
+	*strict.Store // nil until it is in force
+	identity      string
+	conf          strict.Config
+}
+
+// open begins to keep connections.
+func (s *keptStore) open(l *live) {
+	if s == nil || s.Store != nil {
+		return
+	}
+	store, err := strict.Open(s.conf, l.gw.log.With("part", "redis"))
+	if err != nil {
+		l.gw.log.Error("BUG: the configuration of redis passed validation and cannot be used", "error", err)
+		return
+	}
+	s.Store = store
+}
+
+// storeGrace is how long a store that is no longer in force goes on for what is in flight.
+const storeGrace = 2 * time.Second
+
+// retire ends it. Seats that requests in flight hold come back when their lease is over.
+func (s *keptStore) retire(grace time.Duration) {
+	if s == nil || s.Store == nil {
+		return
+	}
+	time.Sleep(grace)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.Close(ctx) //nolint:errcheck // what was still to be settled is lost with the process, or was counted as dropped
+}
+
+// StoreStats is what metrics show of the store; false if there is none.
+func (g *Gateway) StoreStats() (strict.Stats, bool) {
+	g.live.mu.Lock()
+	s := g.live.store
+	g.live.mu.Unlock()
+	if s == nil || s.Store == nil {
+		return strict.Stats{}, false
+	}
+	return s.Stats(), true
+}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -57,13 +56,6 @@ func nodeName(conf *config.Config) (string, error) {
 		return "", fmt.Errorf("cluster: there is no host name to go by, write node.name: %w", err)
 	}
 	return name, nil
-}
-
-// clusterSecret keys the hashes of limits: the same on all gateways of a cluster.
-func clusterSecret(conf *config.Config) (secret [16]byte) {
-	sum := sha256.Sum256([]byte("weir cluster " + conf.Cluster.Name))
-	copy(secret[:], sum[:])
-	return secret
 }
 
 func clusterConfig(conf *config.Config, log *slog.Logger) (cluster.Config, error) {

@@ -25,10 +25,6 @@ const (
 // outlive the process, so nothing is written and nothing about the directory is an error: openQuotas sees to that when one appears.
 func (a *app) chooseSecret(conf *config.Config) error {
 	rand.Read(a.secret[:]) //nolint:errcheck // it never fails
-	if conf.Cluster.Enabled {
-		a.secret = clusterSecret(conf) // and none that is in the directory: all gateways must have the same
-		return nil
-	}
 	dir, quota := conf.Node.DataDir, hasQuota(conf)
 	if dir == "" {
 		return nil
@@ -117,7 +113,7 @@ func (a *app) patience() (context.Context, context.CancelFunc) {
 
 // openQuotas opens what keeps quotas, with the first configuration that has one, and reports whether it did.
 func (a *app) openQuotas(ctx context.Context, conf *config.Config) (opened bool, err error) {
-	dir := quotaDir(conf)
+	dir := conf.Node.DataDir
 	if a.kept != "" && (dir == "" || filepath.Clean(dir) != a.kept) {
 		return false, fmt.Errorf("node.data_dir cannot change while quotas are kept in %s: restart the gateway", a.kept)
 	}
@@ -133,15 +129,6 @@ func (a *app) openQuotas(ctx context.Context, conf *config.Config) (opened bool,
 	}
 	a.kept = filepath.Clean(dir)
 	return true, nil
-}
-
-// quotaDir is where quotas are kept. Those of a cluster are under hashes that all its gateways have, so they have a place of their own.
-func quotaDir(conf *config.Config) string {
-	dir := conf.Node.DataDir
-	if dir != "" && conf.Cluster.Enabled {
-		dir = filepath.Join(dir, "cluster-"+conf.Cluster.Name)
-	}
-	return dir
 }
 
 func openStore(dir string, secret [16]byte) (gateway.QuotaStore, error) {

@@ -38,9 +38,13 @@ func (p *compiler) compilePolicies() error {
 			return fmt.Errorf("policy %s: %w", pol.name, err)
 		}
 	}
-	keyed := map[string]int{}
+	keyed, shared := map[string]int{}, limiter.NewHasher(sharedSecret(p.conf.Cluster.Name))
 	for i, pol := range p.snap.policies {
-		dims := fmt.Sprint(pol.dims)
+		pol.hasher = p.gw.hasher
+		if pol.conf.Scope != "local" {
+			pol.hasher = shared
+		}
+		dims := fmt.Sprint(pol.dims, pol.conf.Scope != "local")
 		if _, ok := keyed[dims]; !ok {
 			keyed[dims] = len(keyed)
 		}
@@ -50,6 +54,12 @@ func (p *compiler) compilePolicies() error {
 		}
 	}
 	return p.fits()
+}
+
+// sharedSecret keys the hashes of what gateways count together: the same on all of them.
+func sharedSecret(cluster string) (secret [16]byte) {
+	copy(secret[:], identity("weir cluster", cluster))
+	return secret
 }
 
 // fits refuses a configuration whose limiters take more than half of the memory for buckets before the first one.

@@ -23,7 +23,8 @@ type policy struct {
 	tag      bool          // never refuses: the endpoint is told
 	waits    time.Duration // how long a refused request may wait and ask again; 0: it is told when its turn is, or refused
 	dims     []int
-	keyed    int           // the same for all policies of the same dimensions
+	keyed    int // the same for all policies of the same dimensions and hasher
+	hasher   limiter.Hasher
 	when     *expr.Program // nil: always
 	cost     *expr.Program // nil: fixed
 	fixed    int64
@@ -155,7 +156,7 @@ func (x *Exchange) use(p *policy, conditional bool) {
 	if n := len(x.uses); n > 0 && x.uses[n-1].p.keyed == p.keyed {
 		key = x.uses[n-1].key
 	} else {
-		key = x.gw.hasher.Sum(x.frame)
+		key = p.hasher.Sum(x.frame)
 	}
 	x.uses = append(x.uses, use{p, p.variant(x), key, p.units(x)})
 }

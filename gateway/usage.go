@@ -121,7 +121,7 @@ func (g *Gateway) find(s *Snapshot, key string, now mono.Time, each func(*watche
 				frame = limiter.AppendPart(frame, v)
 				called = g.appendName(called, i, v, s.dims[p.dims[i]].secret)
 			}
-			k := g.hasher.Sum(frame)
+			k := p.hasher.Sum(frame)
 			for _, v := range p.each {
 				if _, _, ok := v.limiter.Counts(k); !ok {
 					continue

@@ -7,8 +7,7 @@
 --
 -- Numbers of Lua are exact up to 2^53. Whatever is added here stays below that.
 
-local LONGEST = 2305843009213693 -- microseconds: 2^61 ns, the longest that anything is owed
-local TOP = 9007199254740991
+local LONGEST, TOP = 2305843009213693, 9007199254740991 -- microseconds: 2^61 ns, the longest that anything is owed; 2^53 - 1
 
 local mode, now = ARGV[1], tonumber(ARGV[2])
 if not now then

@@ -295,7 +295,8 @@ func (s *Store) moved(addr string, forGood bool) *node {
 	return s.nodeAt(addr, true)
 }
 
-// probe asks those that are down for a write that changes nothing, with the script it takes; all at once, one each.
+// probe asks those that are down for a write that changes nothing, with the script it takes; all at once, one each. Those that nobody
+// asked since the last time are asked too, so that an idle gateway knows as well.
 func (s *Store) probe() {
 	v := s.view.Load()
 	if v == nil {
@@ -303,16 +304,21 @@ func (s *Store) probe() {
 	}
 	var wg sync.WaitGroup
 	for _, n := range v.nodes {
-		if n.down.Load() {
-			wg.Go(func() {
-				if err := n.probe(v); err != nil {
-					text := err.Error()
-					n.trouble.Store(&text)
-					return
-				}
-				n.up()
-			})
+		down := n.down.Load()
+		if !down && n.asked.Swap(false) {
+			continue
 		}
+		wg.Go(func() {
+			switch err := n.probe(v); {
+			case err == nil:
+				n.up()
+			case down:
+				text := err.Error()
+				n.trouble.Store(&text)
+			default:
+				n.report(judge(err), err)
+			}
+		})
 	}
 	wg.Wait()
 }

@@ -30,6 +30,7 @@ type node struct {
 
 	offset atomic.Int64 // the server's clock less ours, in microseconds
 
+	asked   atomic.Bool // since the last probe
 	down    atomic.Bool // the breaker is open
 	fails   atomic.Int32
 	trouble atomic.Pointer[string] // the last failure
@@ -175,6 +176,7 @@ func (n *node) judge(err error, cmds []*redis.Cmd) {
 // report counts a failure, and opens the breaker with the last that is tolerated.
 func (n *node) report(v verdict, err error) {
 	if v == fine {
+		n.asked.Store(true)
 		n.fails.Store(0)
 		return
 	}

@@ -190,7 +190,7 @@ func (a *app) reload(who string) (*config.Config, error) {
 	return conf, nil
 }
 
-var errStopping = errors.New("the gateway is stopping")
+var errStopping = fmt.Errorf("%w: the gateway is stopping", admin.ErrUnavailable)
 
 // apply puts a configuration in force, with policies of the API. What can fail comes first and is undone if it does; the rest cannot
 // fail. The caller holds loading.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"weir/admin"
 	"weir/config"
 	"weir/gateway"
 	"weir/store"
@@ -92,7 +93,7 @@ func (a *app) prepareQuotas(conf *config.Config, snap *gateway.Snapshot) (undo f
 	if err != nil {
 		dir := a.kept
 		undo()
-		return nil, fmt.Errorf("quotas in %s: %w", dir, err)
+		return nil, fmt.Errorf("%w: quotas in %s: %w", admin.ErrUnavailable, dir, err)
 	}
 	return undo, nil
 }
@@ -125,7 +126,7 @@ func (a *app) openQuotas(ctx context.Context, conf *config.Config) (opened bool,
 		return false, nil
 	}
 	if err := a.gw.KeepQuotas(ctx, func() (gateway.QuotaStore, error) { return openStore(dir, a.secret) }); err != nil {
-		return false, fmt.Errorf("quotas cannot be kept in %s: %w", dir, err)
+		return false, fmt.Errorf("%w: quotas cannot be kept in %s: %w", admin.ErrUnavailable, dir, err)
 	}
 	a.kept = filepath.Clean(dir)
 	return true, nil

@@ -64,6 +64,9 @@ func (g *gateway) change(what, pool, endpoint string) error {
 	if pool != "api" {
 		return fmt.Errorf("pool %q %w: there is api", pool, ErrNotFound)
 	}
+	if endpoint == "hung:1" {
+		return fmt.Errorf("%w: the disk does not answer", ErrUnavailable)
+	}
 	if endpoint == "stuck:1" {
 		return errors.New("the pool is closing")
 	}
@@ -288,6 +291,7 @@ func TestChangesThatFail(t *testing.T) {
 	f("POST /api/v1/pools/apo/endpoints/a:1/drain", "", 404, `pool "apo" not found: there is api`)
 	f("POST /api/v1/pools/apo/endpoints/a:1/ready", "", 404, `there is api`)
 	f("POST /api/v1/pools/api/endpoints/stuck:1/drain", "", 500, "the pool is closing")
+	f("POST /api/v1/pools/api/endpoints/hung:1/drain", "", 503, "not possible now: the disk does not answer")
 	f("POST /api/v1/pools/api/endpoints/a:1/drain", `{"for":"5m"}`, 400, `unknown field "for"`)
 	f("POST /api/v1/pools/api/endpoints/a:1/drain", `x`, 400, "takes no body")
 	f("POST /api/v1/config/reload", `{} {}`, 400, "more after")

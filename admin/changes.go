@@ -88,7 +88,7 @@ func (s *Server) audit(r *http.Request, err error, action string, details ...any
 	log.With(details...).Log(r.Context(), level, "admin change", "result", result)
 }
 
-// problemOf returns err as a client sees it: what the errors of a Controller stand for, 422 for faults of a text, else 500.
+// problemOf returns err as a client sees it: what the errors of a Controller stand for, 422 for faults of a text, 503 for what is not possible now, else 500.
 func problemOf(err error) problem {
 	var bad badRequest
 	var faults config.Faults
@@ -100,6 +100,8 @@ func problemOf(err error) problem {
 		p.Status = http.StatusConflict
 	case errors.Is(err, ErrPrecondition):
 		p.Status = http.StatusPreconditionFailed
+	case errors.Is(err, ErrUnavailable):
+		p.Status = http.StatusServiceUnavailable
 	case errors.As(err, &bad):
 		p.Status = http.StatusBadRequest
 	case errors.As(err, &faults):

@@ -63,6 +63,7 @@ var (
 	ErrNotFound     = errors.New("not found")                                       // nothing has the name given: 404
 	ErrConflict     = errors.New("conflict")                                        // 409
 	ErrPrecondition = errors.New("it is not, or no longer, what If-Match asks for") // 412
+	ErrUnavailable  = errors.New("not possible now")                                // 503
 )
 
 // Options configure a Server. All fields may change while it serves.

@@ -206,3 +206,59 @@ policies:
 		t.Errorf("%d bytes left, want those of two answers of 2 bytes and the 100 of this one less: %v", got, resp.Header["Ratelimit"])
 	}
 }
+
+// TestStrictKilledUnderLoad: killing the store at full load fails no request, and what has no strict policy does not notice.
+func TestStrictKilledUnderLoad(t *testing.T) {
+	r := startRedis(t)
+	config := base + `
+listeners: [{name: web, address: "@web"}]
+routes:
+  - {name: exact, match: {path: /exact}, respond: {status: 200, body: ok}}
+  - {name: plain, respond: {status: 200, body: ok}}
+redis: {addresses: ["@redis"]}
+policies:
+  - {name: exact, dimensions: [ip], limit: 1000000, window: 1s, scope: strict, routes: [exact]}
+  - {name: near, dimensions: [ip], limit: 1000000, window: 1s}
+`
+	w := startWeir(t, config, map[string]string{"redis": r.addr})
+	up := func(want string) {
+		t.Helper()
+		eventually(t, 10*time.Second, "weir_redis_up "+want, func() bool { return strings.Contains(w.metrics(), "weir_redis_up "+want) })
+	}
+	up("1")
+	run := func(during func()) (exact, plain *load) {
+		exact, plain = startLoad("http://"+w.vars["web"]+"/exact", 64, 8000), startLoad("http://"+w.vars["web"]+"/plain", 4, 500)
+		during()
+		for _, l := range []*load{exact, plain} {
+			if total, failed, seen := l.stop(); failed > 0 || total == 0 {
+				t.Errorf("%d of %d failed: %s", failed, total, seen)
+			}
+		}
+		return exact, plain
+	}
+	exact, plain := run(func() { time.Sleep(2 * time.Second) })
+	t.Logf("with redis: p99 of strict requests %v, of others %v", exact.quantile(0.99), plain.quantile(0.99))
+	exact, plain = run(func() {
+		time.Sleep(500 * time.Millisecond)
+		r.kill()
+		up("0")
+		time.Sleep(time.Second)
+		r.start()
+		up("1")
+		time.Sleep(500 * time.Millisecond)
+	})
+	t.Logf("killed and back: p99 of strict requests %v, of others %v", exact.quantile(0.99), plain.quantile(0.99))
+	if answered, failed := count(w, `weir_redis_calls_total{result="answered"}`), count(w, `weir_redis_calls_total{result="failed"}`); answered == 0 || failed == 0 {
+		t.Errorf("%v calls answered, %v failed: the store was not asked, or did not go away", answered, failed)
+	}
+}
+
+// count reads one metric.
+func count(w *weir, name string) (n float64) {
+	for line := range strings.Lines(w.metrics()) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			fmt.Sscan(rest, &n)
+		}
+	}
+	return n
+}

@@ -12,7 +12,7 @@ UNIT  = $$($(GO) list ./... | grep -v '^weir/tests')
 BENCH = bin/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race fuzz blackbox bench bench-reload bench-limiter pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
+.PHONY: help build run test unit race fuzz blackbox bench bench-reload bench-fleet bench-limiter pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
 	deploy-policies load-test clean bench-tools
 
 help: ## list the targets
@@ -49,7 +49,7 @@ bench-tools: build
 	cd tests/peers && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/barefasthttp ./barefasthttp
 
 # Benchmarks are built for x86 servers from about 2015 on; the reports say so. `make build` is portable.
-bench bench-reload bench-limiter: export GOAMD64 := $(or $(GOAMD64),v3)
+bench bench-reload bench-fleet bench-limiter: export GOAMD64 := $(or $(GOAMD64),v3)
 
 bench: bench-tools ## CPU per request beside nginx, haproxy and bare fasthttp → docs/bench/h1.md (BENCHFLAGS="-rounds 3"); GOAMD64=v1 measures the portable build
 	$(BENCH) h1 -out docs/bench/h1.md $(BENCHFLAGS)
@@ -57,9 +57,15 @@ bench: bench-tools ## CPU per request beside nginx, haproxy and bare fasthttp �
 bench-reload: bench-tools ## 10,000 routes and 1,000 policies reloaded under load → docs/bench/reload.md
 	$(BENCH) reload -rounds 4 -duration 4s -out docs/bench/reload.md $(BENCHFLAGS)
 
+bench-fleet: bench-tools ## gateways that share limits: error, excess, failures, traffic, CPU per request → docs/bench/fleet.md (about 9 min)
+	$(BENCH) fleet -duration 3s -out docs/bench/fleet.md $(BENCHFLAGS)
+
 bench-limiter: ## one decision beside golang.org/x/time/rate and throttled → docs/bench/limiter.md
 	cd tests/bench/limiters && $(GO) build -o ../../../bin/limiters .
 	bin/limiters -out docs/bench/limiter.md
+
+fleet-table: ## limits shared by 3, 10 and 30 nodes, in simulation → docs/bench/fleet-sim.md
+	$(GO) test ./limiter -run '^TestFleetTable$$' -count 1 -timeout 20m -fleet-table $(CURDIR)/docs/bench/fleet-sim.md
 
 pgo: bench-tools ## refresh default.pgo from the load of the benchmark, and build with it
 	$(BENCH) pgo -rounds 4 -duration 5s -out default.pgo $(BENCHFLAGS)

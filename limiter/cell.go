@@ -26,36 +26,40 @@ type cell struct {
 	base, slope    float64 // what used may reach: base + slope·(now − drawn), at most top
 	top            float64
 	drawn          mono.Time
-	low            float64 // used, at which the others should hear of it
-	slack, whole   float64 // a request of at most whole passes while used is slack below the line at least
+	next           mono.Time // smooth: when the next request may go on
+	low            float64   // used, at which the others should hear of it
+	slack, whole   float64   // a request of at most whole passes while used is slack below the line at least
 	ends           mono.Time
 
 	// The level: what is left for all, as far as the lines tell.
-	level  float64
-	at     mono.Time // up to which level is worked out
-	mark   float64   // used at the last step of the level
-	lost   float64   // charged below the least level: comes back before anything does
-	self   line      // mine, as the others know it
-	demand float64   // mine, as the others know it
-	told   line      // mine, as last sent
-	toldD  float64
-	sent   mono.Time
-	looked mono.Time
-	gains  []gain
-	peers  []peerLine // by the fleet's numbers
-	sumS   float64    // of the peers: slopes, demands, weights beyond 1 each
-	sumD   float64
-	sumV   float64
-	rate   float64 // share of the rate, of the stock
-	stock  float64
-	frozen float64 // shares of peers that are not heard
-	aside  float64 // taken off the level, of a minority
-	e      float64 // what I may spend now
-	due    float64 // the rate I may spend at
-	born   mono.Time
-	healed mono.Time
-	jumped mono.Time // last time that the level changed by much at once
-	// What was charged by presumption, not by anybody's word, and the rate at which that goes on: as much may come back when all
+	level   float64
+	at      mono.Time // up to which level is worked out
+	mark    float64   // used at the last step of the level
+	lost    float64   // charged below the least level: comes back before anything does
+	self    line      // mine, as the others know it
+	demand  float64   // mine, as the others know it
+	told    line      // mine, as last sent
+	toldD   float64
+	sent    mono.Time
+	looked  mono.Time
+	gains   []gain
+	peers   []peerLine // by the fleet's numbers
+	sumS    float64    // of the peers: slopes, demands, weights beyond 1 each
+	sumD    float64
+	sumV    float64
+	rate    float64 // share of the rate, of the stock
+	stock   float64
+	frozen  float64 // shares of peers that are not heard
+	aside   float64 // taken off the level, of a minority
+	yields  bool    // seats: what I give back is not for me to use again
+	outcast bool    // seats: of a minority, or of one that is not all back yet
+	e       float64 // what I may spend now
+	due     float64 // the rate I may spend at
+	born    mono.Time
+	healed  mono.Time
+	full    mono.Time // last time that the level was at the top
+	jumped  mono.Time // last time that the level changed by much at once
+	// By how much the level is lower than by what nodes said they charged, and the rate at which that grows: as much may come back when
 	// others say so.
 	presumed, presuming float64
 	patience,
@@ -69,7 +73,11 @@ type cell struct {
 
 	win window
 
-	listed  bool // by the fleet
+	bytes   int64 // that the shard counts for it
+	listed  bool  // by the fleet, at place
+	place   int
+	round   int64 // when to look at it, by the agenda
+	tick    int64
 	dirty   bool // it asked to be looked at
 	owe     bool // others may believe that what is spent is not
 	gone    bool // the key is cold again
@@ -103,9 +111,10 @@ type peerLine struct {
 	share                float64 // while stale: reserved for it
 	worst                line    // while stale: what it may be spending
 	since                mono.Time
-	crossed              bool // while stale: a window has ended
+	window               uint8 // that the count is of
 	past                 history
-	apart                float64 // how much higher its level is than mine, in the mean
+	apart                float64 // how much higher its level is than mine, in the mean of a second
+	compared             mono.Time
 }
 
 func (q *peerLine) spent(now mono.Time) float64 {
@@ -162,6 +171,13 @@ func (c *cell) decide(n int64, now mono.Time) Decision {
 	left := c.left(now)
 	if n == 0 {
 		d.OK = true
+	} else if m := c.of; m.spec.MaxWait > 0 && f <= m.size && (!d.OK || m.smooth()) {
+		wait := c.ahead(f, lim, now)
+		if wait > m.spec.MaxWait {
+			left = max(0, left)
+			return Decision{Left: int64(left + grain), Retry: wait - m.spec.MaxWait, Reset: c.reset(left, now)}
+		}
+		d = Decision{OK: true, Wait: wait}
 	}
 	switch {
 	case d.OK:
@@ -170,14 +186,41 @@ func (c *cell) decide(n int64, now mono.Time) Decision {
 		d.Retry = Never
 	default:
 		d.Retry = c.retry(f, lim, left, now)
-		if wait := c.of.spec.MaxWait; wait > 0 && d.Retry >= 0 && d.Retry <= wait {
-			d = Decision{OK: true, Wait: d.Retry}
-			left -= f
-		}
 	}
 	d.Left = max(0, int64(left+grain))
 	d.Reset = c.reset(left, now)
 	return d
+}
+
+// ahead is how long a request must wait that is let in ahead of time: until the line reaches it, and where requests go one by one, until
+// what came before has leaked out.
+func (c *cell) ahead(f, lim float64, now mono.Time) (wait time.Duration) {
+	if c.used+f > lim && !(f <= c.whole && c.used <= lim-c.slack) {
+		wait = roundUp((c.used + f - lim) / max(c.slope, c.pace()))
+	}
+	if c.of.smooth() {
+		wait = max(wait, c.next.Sub(now))
+	}
+	return wait
+}
+
+// pace is the rate at which requests go on here that wait.
+func (c *cell) pace() float64 { return max(c.due, c.of.refill*floorShare/float64(c.of.n)) }
+
+// spend charges n units. To a cold bucket, the mark means nothing.
+func (c *cell) spend(n int64, now mono.Time) mark {
+	f := float64(n)
+	if !c.of.smooth() {
+		c.used += f
+		if c.of.kind == kindBucket {
+			return mark{at: int64(past), from: now}
+		}
+		return mark{at: c.win.number, from: now}
+	}
+	goes := now.Add(max(0, c.ahead(f, c.limit(now), now)))
+	c.used += f
+	c.next = goes.Add(roundUp(f / c.pace()))
+	return mark{at: int64(c.next), frac: uint64(c.next.Sub(goes)), from: now, left: n}
 }
 
 // left is what all nodes together could spend, as far as this one knows.
@@ -263,11 +306,19 @@ func (c *cell) give(n int64, of *mark, now mono.Time) {
 	if f <= 0 {
 		return
 	}
+	if c.of.smooth() && int64(c.next) == of.at { // nobody is behind
+		c.next = c.next.Add(-time.Duration(float64(of.frac) * f / max(1, float64(of.left))))
+	}
 	if c.of.kind == kindSliding { // what was told is not taken back, and so comes back in its time
 		c.win.part(of.at).back += max(0, c.told.c-(c.used-f)) - max(0, c.told.c-c.used)
 	}
 	c.used -= f
-	if c.of.kind == kindSeats && c.used < c.told.c-max(1, c.e) {
+	if c.yields {
+		c.base -= f
+		c.top -= f
+		c.low -= f
+	}
+	if c.of.kind == kindSeats && c.scarce() && c.told.c-c.used >= c.surplus() {
 		c.call()
 	}
 }

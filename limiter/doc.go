@@ -90,6 +90,45 @@
 //
 // At most N units at once. A [Charge] gives them back when it is settled. Retry is Unknown; [Limiter.Await] tells when to ask again.
 //
+// # Shared limits
+//
+// A [Fleet] keeps one limit at many nodes, and no request waits for the network. Terms:
+//
+//   - count: the units that a node charged to a key since it has a cell for it. It only grows in one life of a cell.
+//   - line: what a node tells of a key, P(t) = C + S·(t − t0): its count, the rate at which it expects to go on, and its demand D.
+//   - level K: what is left for all, as far as the lines tell: dK/dt = R − ΣS, with jumps by what new lines correct, from least to B.
+//   - share w: of a positive level by what each node needs until shares are next looked at, m + 2√m + 1 with m the mean demand of
+//     50 ms and two delays; of the rate, and of a debt, by demand, but for 2 % that are everybody's. Σw ≤ 1.
+//   - drift: what a node charged and has not told, U − P. It may be negative.
+//   - entitlement: what a node may spend now, e = w·K − drift, and the slack of max(1, 1 % of (B+R) / N), so that parts of a unit
+//     add up to requests.
+//   - hot, cold: a cold key has no cell. Its bucket is 1/N of the limit, and nobody hears of it until half of that is spent.
+//
+// Algorithm. A request looks at e and adds to U. Step tells the others of a key at once (but 2 ms apart) if half of the node's entitlement
+// is spent while more is to be had, if what it foretold goes unused, or if its demand changed much; else at regular steps, ever
+// more rarely while nothing changes. What a node tells in its own favour counts for itself two delays later, when the others have it; what
+// is to its loss at once. A full bucket lets what overflows pay for drifts, w of it for each, and takes away what was foretold and not used.
+// A refund takes off U, told or not: what was told stays charged to the fleet and is its node's to spend.
+//
+// Bound. Where all nodes hold the same lines, Σe = ΣwK − Σ(U − P) is no more than K − Σ(U − P), the true level L. A request moves U and L
+// alike; telling moves drift into K, and L stays; overflow pays for Σw·waste at most. So L is no higher than that of one bucket, and as no
+// node goes below −(slack + ½), the excess is N·(slack + ½). Lines differ by what is under way: a node may go on spending what another
+// has just been given, R·(2·delay + 2 ms) each way; a lost frame is made up for by the next, R·Interval/2 in the mean; and levels that came to
+// differ, at joins and splits, are left alone within max(3, 1 % of B). Together, what [Limiter.Excess] returns:
+//
+//	N·(slack + ½) + 2R·(2·delay + 2 ms) + R·Interval/2 + max(3, B/100)
+//
+// Levels. Nodes that join, or come back, worked out different levels. Each goes towards the median of its peers', up no further than
+// the counts allow if only one peer speaks. Of several, most are honest by assumption: then the median is no higher than an honest node's. A peer that
+// lies can take all of a limit. It cannot raise it: counts only grow, no more comes back of what was foretold than was charged for it since the
+// bucket was last full, nor of what was presumed, and levels are believed downwards.
+//
+// Silence. A peer not heard for four intervals may be spending all of its share: that is set aside, by the demands when it was last
+// heard, so that both sides set aside alike and together spend R. A node which most of those it hears do not hear does the same. A side of
+// less than half keeps a tenth of its share from 4.5 s on, before the majority may divide the rest: 2 s after the failure detector has
+// spoken. So a split costs R·(1 + w/10) with w the minority's share; exact halves keep theirs for 10 s and then take all, as does
+// everybody after a minute: R for each part. When a split heals buckets start from empty. A crashed node's share is lost until it is divided.
+//
 // # Memory
 //
 // A limiter's buckets are in shards (4 per processor, at least 64), each a compact hash table under a mutex: entries of 48 bytes (key,
@@ -114,7 +153,9 @@
 //
 // # What this package deliberately does not do
 //
-// It knows no HTTP, configuration, metrics or clock, and no names of keys. It shares nothing with other processes: a replica will
-// read and merge what shards hold. It knows no levels: a hierarchy is the order of a Charge's steps. It gives no memory back when keys
+// It knows no HTTP, configuration, metrics or clock, and no names of keys. It opens no socket: a Fleet's owner
+// carries its frames. A fleet does not vote, keep a log or know how large it should be: a node that starts in a split with nobody takes
+// itself for the whole. One that most others hear is not cut off from the few that do not hear it, and these set its share aside: if it then
+// takes more, the limit is exceeded by that. It does not find out liars. It knows no levels: a hierarchy is the order of a Charge's steps. It gives no memory back when keys
 // fall idle; the slots are used again. It has no queue: who must wait is told how long, and waits elsewhere.
 package limiter

@@ -25,6 +25,7 @@ const (
 	floorShare  = 0.02 // of the rate, for nodes that show no demand
 	minority    = 0.1  // of its share, for a side that hears less than half
 	lookAhead   = 0.05 // s of demand for which a node keeps stock
+	lateShare   = 40   // of a sliding window, how late a spending is told at most, one by this
 	stockTime   = 0.5  // s in which the stock of a window may be spent
 	debtTime    = 0.5  // s of refill that a bucket may owe beyond its size
 	maxPatience = 8
@@ -66,13 +67,16 @@ type Fleet struct {
 	seq      uint32
 	next     mono.Time // regular step
 	last     mono.Time // frame
-	mid      mono.Time // check of foretold rates
 	gainAt   mono.Time
+	gaining  []*cell // those with gains
+	agenda   agenda
 	minorAt  mono.Time // last time the members were no majority
 	lostAt   mono.Time // no majority is heard since; 0: one is
+	started  mono.Time // first step
 	delay    time.Duration
 	keep     float64
-	regular  bool // the frame being received is
+	regular  bool   // the frame being received is
+	unsent   writer // told out of turn
 	stats    FleetStats
 }
 
@@ -90,6 +94,8 @@ type peer struct {
 	heard, staleAt, dead  mono.Time // dead 0: alive
 	member, stale, silent bool      // silent: back, but without a frame yet
 	removed, alive        bool
+	failed                bool      // removed, and not by its own will
+	deaf                  mono.Time // since then it says that it does not hear this node; 0: it does
 	incarnation, seq      uint32
 }
 
@@ -137,10 +143,14 @@ func (f *Fleet) admit() {
 	f.calls.Unlock()
 	for _, c := range list {
 		c.shard.mu.Lock()
-		if !c.listed && !c.gone {
-			c.listed = true
+		if !c.listed && !c.gone && f.limiters[c.of.id] == c.limiter {
+			c.listed, c.place = true, len(f.cells)
 			f.cells = append(f.cells, c)
 		}
+		if c.listed {
+			f.agenda.called = append(f.agenda.called, c)
+		}
+		c.dirty = c.dirty && c.listed // of a limiter that has not joined, or is retired
 		c.shard.mu.Unlock()
 	}
 }
@@ -173,7 +183,15 @@ func (f *Fleet) retire(l *Limiter) {
 		delete(f.limiters, l.share)
 	}
 	f.admit()
-	f.cells = slices.DeleteFunc(f.cells, func(c *cell) bool { return c.limiter == l })
+	f.cells = slices.DeleteFunc(f.cells, func(c *cell) bool {
+		c.shard.mu.Lock()
+		defer c.shard.mu.Unlock()
+		c.listed = c.limiter != l
+		return !c.listed
+	})
+	for i, c := range f.cells {
+		c.place = i
+	}
 }
 
 // Step does what is due at now, and returns the frames to send to every other node and when to call it next at the latest. The frames
@@ -182,6 +200,9 @@ func (f *Fleet) Step(now mono.Time) (frames [][]byte, next mono.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.admit()
+	if f.started == 0 {
+		f.started = now
+	}
 	regular := now >= f.next.Add(-f.interval/50)
 	if regular {
 		f.next = now.Add(f.interval)
@@ -193,24 +214,29 @@ func (f *Fleet) Step(now mono.Time) (frames [][]byte, next mono.Time) {
 	if !regular && now < f.last.Add(minGap-100*time.Microsecond) {
 		return nil, f.nextStep(f.last.Add(minGap))
 	}
-	mid := now >= f.mid
-	if mid {
-		f.mid = now.Add(midGap)
-	}
-	w := writer{}
-	kept := f.cells[:0]
-	for _, c := range f.cells {
-		if f.stepCell(c, now, regular, mid, &w) {
-			kept = append(kept, c)
+	w := f.unsent
+	f.unsent = writer{}
+	for _, c := range f.agenda.due(now, regular) {
+		if f.stepCell(c, now, regular, &w) {
+			f.unlist(c)
 		}
 	}
-	clear(f.cells[len(kept):])
-	f.cells = kept
+	next = f.nextStep(mono.Time(f.agenda.tick+1) * mono.Time(midGap))
 	if len(w.records) == 0 && !regular {
-		return nil, f.nextStep(f.mid)
+		return nil, next
 	}
 	f.last = now
-	return f.frames(now, regular, &w), f.nextStep(f.mid)
+	return f.frames(now, regular, &w), next
+}
+
+// unlist forgets a cell that is gone.
+func (f *Fleet) unlist(c *cell) {
+	last := len(f.cells) - 1
+	f.cells[c.place] = f.cells[last]
+	f.cells[c.place].place = c.place
+	f.cells[last] = nil
+	f.cells = f.cells[:last]
+	c.listed = false
 }
 
 func (f *Fleet) nextStep(t mono.Time) mono.Time {
@@ -220,16 +246,12 @@ func (f *Fleet) nextStep(t mono.Time) mono.Time {
 	return min(t, f.next)
 }
 
-// stepCell looks at one cell, and reports whether it stays listed.
-func (f *Fleet) stepCell(c *cell, now mono.Time, regular, mid bool, w *writer) bool {
+// stepCell looks at one cell, and reports whether it is cold again.
+func (f *Fleet) stepCell(c *cell, now mono.Time, regular bool, w *writer) (cooled bool) {
 	c.shard.mu.Lock()
 	defer c.shard.mu.Unlock()
-	if c.gone {
+	if c.gone || !c.listed || !c.dirty {
 		return false
-	}
-	// Between the regular steps only what asked for it; foretold rates are checked a little more often, for they may be unused.
-	if !regular && !c.dirty && !c.owe && !(mid && c.told.s > 0) {
-		return true
 	}
 	c.dirty = false
 	if c.wants(now, regular) {
@@ -239,10 +261,11 @@ func (f *Fleet) stepCell(c *cell, now mono.Time, regular, mid bool, w *writer) b
 		c.measure(now)
 		if c.quiet(now) {
 			c.shard.coolLocked(c)
-			return false
+			return true
 		}
 	}
-	return true
+	f.agenda.plan(c, f.next, now)
+	return false
 }
 
 // quiet reports whether nothing is left to tell or to remember: the key is as good as one never seen.
@@ -263,118 +286,20 @@ func (c *cell) quiet(now mono.Time) bool {
 
 func (f *Fleet) applyGains(now mono.Time) {
 	f.gainAt = 0
-	for _, c := range f.cells {
+	waiting := f.gaining[:0]
+	for _, c := range f.gaining {
 		c.shard.mu.Lock()
-		if len(c.gains) > 0 {
+		if !c.gone && len(c.gains) > 0 {
 			c.draw(now)
-			if len(c.gains) > 0 && (f.gainAt == 0 || c.gains[0].from < f.gainAt) {
+		}
+		if !c.gone && len(c.gains) > 0 {
+			waiting = append(waiting, c)
+			if f.gainAt == 0 || c.gains[0].from < f.gainAt {
 				f.gainAt = c.gains[0].from
 			}
 		}
 		c.shard.mu.Unlock()
 	}
-}
-
-// wants reports whether the others should hear of c now.
-func (c *cell) wants(now mono.Time, regular bool) bool {
-	d := c.look(now)
-	c.draw(now)
-	c.looked = now
-	if d == 0 && c.toldD == 0 && math.Abs(c.used-c.told.c) < 1.0/256 && c.told.s == 0 {
-		return false
-	}
-	drift := c.used - c.told.on(now)
-	if c.owe {
-		c.owe = false
-		if drift > 0.5 && c.e < 0 {
-			return true // the others may believe that this is not spent
-		}
-	}
-	share := c.stock*max(c.level, 0) + c.of.slack(c.of.fleet.view().n)
-	if c.level > 0 && drift > max(0.5, share/2) && (1-c.stock)*c.level > 0.5 && c.level-drift > -share {
-		return true // half of my share is gone, and there is more elsewhere
-	}
-	if drift < -max(2+c.refusedCost, c.stock*max(c.level, c.of.size/5)/2) && c.level < 0.9*c.of.size {
-		return true // I hold what I foretold and do not use
-	}
-	if c.told.s > 1.25*c.due && c.level < c.of.size/2 && drift < -1 {
-		return true // my share shrank
-	}
-	m := max(c.cost, 1)
-	sigma := 3 * math.Sqrt(max(d*m, m*m)/(2*0.3))
-	near := !c.far(d) && (c.level < 0.8*c.of.size || d > c.due || c.told.s > 0 && d < c.told.s/2)
-	if near && math.Abs(d-c.toldD) > max(c.toldD/4, sigma) {
-		return true
-	}
-	if !regular {
-		return false
-	}
-	if c.toldD > 0.02*c.of.nominal()/float64(c.of.n) && d < c.toldD/5 {
-		return true // the demand is over
-	}
-	active := (c.level < 0.9*c.of.size || c.told.s > 0 || c.of.kind == kindSeats && c.used != c.told.c) && !c.far(d)
-	interval := c.of.fleet.interval
-	return active && now.Sub(c.sent) >= time.Duration(c.patience)*interval-interval/4
-}
-
-// far says that a long window cannot be exhausted soon: nothing is worth telling but that a share is half gone.
-func (c *cell) far(d float64) bool {
-	return c.win.end != 0 && c.level > 30*(c.sumD+d) && c.level > 0
-}
-
-// tell writes a record of c, and changes what the others are taken to know.
-func (f *Fleet) tell(c *cell, now mono.Time, w *writer) {
-	d := unpack(packLog(c.slow))
-	c.rate = c.weight(d)
-	due := c.dueAt(c.rate)
-	s := min(d, due)
-	if c.of.kind == kindSeats || c.level >= c.of.size*0.999 && d < due/2 || c.far(d) {
-		s = 0 // far from the limit: what overflows refills
-	}
-	s = unpack(packLog(s))
-	count := math.Floor(c.used*256) / 256
-	if c.of.kind != kindSeats {
-		count = max(count, c.told.c) // what was told is not taken back: it stays mine to spend
-	}
-	if drift := count - c.told.on(now); math.Abs(drift) > 1.5 || math.Abs(s-c.told.s) > c.told.s/10 || math.Abs(d-c.toldD) > c.toldD/4 {
-		c.patience = 1
-	} else if c.patience < c.mostPatience() {
-		c.patience *= 2
-	}
-	l := line{count, s, now}
-	c.past.push(now, d)
-	c.told, c.toldD, c.sent = l, d, now
-	c.refusedCost = math.Floor(c.refusedCost * 0.9)
-	f.adopt(c, l, d, now)
-	c.draw(now)
-	w.add(c, now)
-}
-
-// adopt has what was told count: at once where it is to my loss, else when the others have it.
-func (f *Fleet) adopt(c *cell, l line, d float64, now mono.Time) {
-	hold := 2 * f.delay
-	gains := l.c > c.self.on(now) || l.s > c.self.s
-	if hold == 0 || len(c.gains) > 6 {
-		c.gains = c.gains[:0]
-		c.setSelf(now, l)
-		c.demand = d
-		return
-	}
-	if !gains {
-		c.setSelf(now, l)
-		c.gains = c.gains[:0]
-	}
-	c.demand = min(c.demand, d)
-	g := gain{l, d, gains, now.Add(hold)}
-	c.gains = append(c.gains, g)
-	if f.gainAt == 0 || g.from < f.gainAt {
-		f.gainAt = g.from
-	}
-}
-
-func (c *cell) mostPatience() int {
-	if c.win.end != 0 {
-		return int(maxPatience * min(10, max(1, sec(c.of.length())/10)))
-	}
-	return maxPatience
+	clear(f.gaining[len(waiting):])
+	f.gaining = waiting
 }

@@ -1,8 +1,6 @@
 package limiter
 
 import (
-	"flag"
-	"fmt"
 	"testing"
 	"time"
 
@@ -128,33 +126,4 @@ func (n *simNode) Leave(now fleetsim.Time) (list []fleetsim.Message) {
 		list = append(list, fleetsim.Message{To: fleetsim.Broadcast, Data: b})
 	}
 	return list
-}
-
-var fleetTable = flag.Bool("fleet-table", false, "print the figures of every scenario")
-
-func TestFleetTable(t *testing.T) {
-	if !*fleetTable {
-		t.Skip("prints the table of docs/bench/fleet.md")
-	}
-	for _, n := range []int{3, 10} {
-		for _, sc := range fleetsim.Names() {
-			p := fleetsim.Defaults(fleetsim.TokenBucket)
-			p.N = n
-			m := fleetsim.RunSeeds(fleetsim.Make(sc, p), simFactory(t, nil), 1)
-			fmt.Printf("N=%d %-16s %v\n", n, sc, m)
-		}
-	}
-}
-
-var fleetOne = flag.String("fleet-one", "", "scenario to run alone")
-
-func TestFleetOne(t *testing.T) {
-	if *fleetOne == "" {
-		t.Skip("for the table")
-	}
-	p := fleetsim.Defaults(fleetsim.TokenBucket)
-	p.N = 3
-	start := time.Now()
-	m := fleetsim.RunSeeds(fleetsim.Make(*fleetOne, p), simFactory(t, nil), 1)
-	fmt.Printf("%-16s %v  (%v)\n", *fleetOne, m, time.Since(start))
 }

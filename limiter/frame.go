@@ -129,7 +129,7 @@ func (f *Fleet) head(now mono.Time, regular bool) []byte {
 	at, n := len(b), 0
 	b = append(b, 0)
 	for _, p := range f.peers {
-		if p.member && !p.removed && (p.silent || f.silent(now, p)) && n < maxDeaf {
+		if (p.member && !p.removed || p.failed) && (p.silent || f.silent(now, p)) && n < maxDeaf {
 			b = binary.LittleEndian.AppendUint64(b, p.id)
 			n++
 		}
@@ -212,47 +212,64 @@ func (l *Limiter) hear(f *Fleet, i int, r *record, incarnation, seq uint32, now 
 		return // an old one: the newer stands
 	}
 	count := float64(r.count) / 256
-	same := q.known && q.incarnation == incarnation && q.life == r.life
-	if same && m.kind != kindSeats {
+	same := q.known && q.incarnation == incarnation && q.life == r.life && (q.window == r.window || m.kind != kindFixed)
+	if same && m.kind != kindSeats && !q.rebase && !q.hearsay {
 		count = max(count, q.c)
 	}
 	next := line{count, min(unpack(r.slope), m.steepest()), now.Add(-f.delay)} // when it was true, as far as we know
 	d := unpack(r.demand)
-	level, cur := c.level, c.win.cur
 	switch {
+	case late: // that window is closed
+		next.c = q.on(next.t)
+	case !q.known && m.kind == kindFixed:
+		c.charge(next.on(now))
 	case !q.known:
 		mine := now.Sub(c.born)
 		if age := time.Duration(r.age&^calmBit) * 10 * time.Millisecond; age <= mine+mine/10+100*time.Millisecond {
 			c.charge(next.on(now)) // it knows the key no longer than we do: all of it is news
 		} else {
-			c.setLevel(min(c.level, float64(r.level)/8192*m.size))
+			c.correct(min(c.level, float64(r.level)/8192*m.size))
 		}
 	case q.rebase: // the first word after a long silence
 	case !same:
 		c.charge(next.on(now)) // it counts from zero again
-	case q.hearsay:
-		c.charge(max(0, next.on(now)-q.on(now)))
 	default:
-		c.charge(next.on(now) - q.on(now))
+		c.charge(max(next.on(now)-q.on(now), -c.foretold(q, now)))
+		if q.hearsay && m.kind == kindBucket { // who told of it first may have kept something back
+			c.correct(min(c.level, float64(r.level)/8192*m.size))
+		}
 	}
-	if late {
-		c.level, c.win.cur = level, cur // that window is closed
+	apart, compared := q.apart, q.compared
+	if !same || q.rebase {
+		apart, compared = 0, now
 	}
-	apart := q.apart
-	if c.of.kind == kindBucket && f.regular && r.age&calmBit != 0 && c.calm(now) {
-		apart += 0.1 * (float64(r.level)/8192*m.size - c.level - apart)
+	if c.of.kind == kindBucket && r.age&calmBit != 0 && c.calm(now) {
+		apart += min(0.3, sec(now.Sub(compared))) * (float64(r.level)/8192*m.size - c.level - apart)
+		compared = now
 	}
 	c.sumS += next.s - q.s
 	c.sumD += d - q.d
 	c.sumV += f.stockWeight(d) - f.stockWeight(q.d)
 	past := q.past
 	past.push(now, d)
-	*q = peerLine{line: next, d: d, incarnation: incarnation, seq: seq, life: r.life, known: true, past: past, apart: apart}
+	*q = peerLine{line: next, d: d, incarnation: incarnation, seq: seq, life: r.life, known: true, past: past, apart: apart, compared: compared, window: r.window}
+	if late {
+		q.window = m.epoch(c)
+	}
 	if m.kind == kindBucket {
 		c.agree()
 	}
 	c.draw(now)
 	c.answer(now)
+}
+
+// foretold is what q was charged by its slope since it was told, and since the bucket was last full: no more comes back of what it does not
+// use. (What is foretold while a bucket is full costs nobody anything.)
+func (c *cell) foretold(q *peerLine, now mono.Time) float64 {
+	if c.of.kind != kindBucket {
+		return math.Inf(1)
+	}
+	return q.s * max(0, sec(now.Sub(max(q.t, c.full))))
 }
 
 // steepest bounds the rate a peer can foretell: more than all there is comes of no honest one.
@@ -283,7 +300,7 @@ func (c *cell) followWindow(window uint8, now mono.Time) (late bool) {
 func (c *cell) answer(now mono.Time) {
 	drift := c.used - c.told.on(now)
 	if c.attempts > 0 || drift > 0.5 {
-		c.dirty = c.dirty || c.listed
+		c.of.fleet.agenda.note(c)
 	}
 	if c.e < -0.5 && drift > 0.5 {
 		c.owe = true // the others may believe that this is not spent

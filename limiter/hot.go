@@ -36,7 +36,7 @@ func (l *cells) remove(i int) {
 func (m *shares) cellBytes() int64 {
 	n := int64(unsafe.Sizeof(cell{})) + int64(m.n-1)*int64(unsafe.Sizeof(peerLine{})) + 24
 	if m.kind == kindSliding {
-		n += int64(m.spec.Parts) * int64(unsafe.Sizeof(part{}))
+		n += int64(m.spec.Parts+1) * int64(unsafe.Sizeof(part{}))
 	}
 	return n
 }
@@ -97,16 +97,20 @@ func (s *shard) takeShared(m *shares, k Key, h uint64, n int64, now mono.Time, s
 
 // heatLocked gives e a cell, or returns nil if there is no room for one: its share then is all that e gets.
 func (s *shard) heatLocked(m *shares, e *entry, now mono.Time) *cell {
-	if !s.roomFor(m.cellBytes()) {
+	bytes := m.cellBytes()
+	if !s.roomFor(bytes) {
 		return nil
 	}
-	c := &cell{key: e.key, shard: s, of: m, limiter: s.owner, life: m.fleet.newLife(), patience: 1}
-	c.level, c.at, c.born, c.counted = m.size, now, now, now
+	c := &cell{bytes: bytes, key: e.key, shard: s, of: m, limiter: s.owner, life: m.fleet.newLife(), patience: 1}
+	c.level, c.at, c.born, c.counted, c.full = m.size, now, now, now, now
 	c.self.t, c.told.t = now, now
 	c.sent, c.looked = now.Add(-oneSecond), longAgo
 	c.startWindow(now)
 	c.used = m.owed(&s.rings, &e.bucket, now)
 	c.mark = c.used
+	if cold, ok := m.cold.(*sliding); ok {
+		c.recall(cold, &s.rings, &e.bucket, now)
+	}
 	c.changed = s.tracked && e.last != 0
 	m.cold.drop(&s.rings, &e.bucket)
 	e.bucket = bucket{last: hot, x: int64(s.rings.cells.add(c))}
@@ -123,7 +127,7 @@ func (c *cell) startWindow(now mono.Time) {
 	w := &c.win
 	w.number, w.start, w.end = c.of.window(now)
 	if c.of.kind == kindSliding {
-		w.ring = make([]part, c.of.spec.Parts)
+		w.ring = make([]part, c.of.spec.Parts+1)
 		w.cur, w.refill, w.soon, w.mine, w.again = 0, 0, 0, 0, 0
 		if spent := c.of.size - c.level; spent > 0 { // all of it counts as spent now
 			w.cur = spent
@@ -138,23 +142,26 @@ func (s *shard) coolLocked(c *cell) {
 		s.rings.cells.remove(int(e.x))
 		e.bucket = m.fresh()
 		if s.tracked {
-			e.last = 0
-			if own := c.ownInWindow(); m.kind == kindFixed && own > 0 {
-				e.x, e.y = c.win.number, uint64(math.Ceil(own))
-			}
+			e.last, e.x, e.y = 0, c.win.number, uint64(math.Ceil(c.ownInWindow()))
 			if c.changed {
 				e.last = 1
 			}
 		}
 	}
 	c.gone = true
-	bytes := m.cellBytes()
-	s.bytes -= bytes
-	s.budget.give(bytes)
+	c.account(0)
+}
+
+// account has the shard count so many bytes for c.
+func (c *cell) account(bytes int64) {
+	s := c.shard
+	s.bytes += bytes - c.bytes
+	s.budget.give(c.bytes - bytes)
+	c.bytes = bytes
 }
 
 // ownInWindow is what this node spent in the window in progress of a fixed one.
-func (c *cell) ownInWindow() float64 { return max(0, c.used-c.win.began) }
+func (c *cell) ownInWindow() float64 { return max(0, c.used) + c.win.before }
 
 // hotLocked returns the cell of k, which a peer told of; k gets one if there is room.
 func (s *shard) hotLocked(m *shares, k Key, now mono.Time) *cell {

@@ -47,6 +47,11 @@ func (c *cell) credit(z float64) {
 
 // advance moves the level to now.
 func (c *cell) advance(now mono.Time) {
+	if c.of.kind == kindSeats {
+		c.at, c.touched, c.mark = max(c.at, now), 0, c.used
+		c.level = c.free(now)
+		return
+	}
 	if w := &c.win; w.end != 0 && now >= w.end {
 		if n, _, _ := c.of.window(now); n-w.number > int64(len(w.ring))+1 && c.of.kind == kindSliding {
 			c.afresh(now)
@@ -78,13 +83,12 @@ func (c *cell) stepTo(now mono.Time, used float64) {
 	s := c.sumS + c.self.s + c.tax()
 	c.level += (c.refill() - s) * dt
 	c.win.cur += s * dt
-	c.presumed = min(c.presumed+c.presuming*dt, c.of.size)
 	if w := &c.win; w.mine != 0 || w.again != 0 {
 		c.credit(min(w.mine*dt, max(used-c.self.on(now), 0)) - w.again*dt)
 	}
 	if c.level > c.of.size {
 		waste := c.level - c.of.size
-		c.level = c.of.size
+		c.level, c.full = c.of.size, now
 		if c.of.kind == kindBucket {
 			// What overflows refills first what was not told, and a full bucket forfeits what was foretold and not used.
 			drift := used - c.self.on(now)
@@ -96,6 +100,7 @@ func (c *cell) stepTo(now mono.Time, used float64) {
 		c.lost += least - c.level
 		c.level = least
 	}
+	c.presumed = min(c.presumed+c.presuming*dt, c.of.size-c.level)
 }
 
 // tax is the part of its share that a minority does not use.
@@ -123,10 +128,11 @@ func (c *cell) applyGains(now mono.Time) {
 
 func (c *cell) setSelf(now mono.Time, l line) {
 	c.advance(now)
-	c.charge(l.on(now) - c.self.on(now))
+	told := l.on(now) - c.self.on(now)
+	c.charge(told)
 	c.self = l
 	if c.of.kind == kindSliding {
-		c.win.keepOwn(0)
+		c.win.settle(told)
 	}
 }
 
@@ -204,11 +210,16 @@ func (c *cell) loosen(drift, own float64) {
 		if c.level >= 1 && c.level < 4*float64(v.n) {
 			c.e = c.apportion(own) - drift
 		}
-		// Of a slow limit two nodes hardly spend the same last unit within one exchange, while one that waits at the wrong node is
-		// sure to.
-		if left := c.level - max(drift, 0); left >= 1 && (c.sumD+c.demand)*(sec(minGap)+4*sec(v.delay)) < 0.2 {
+		// Two nodes hardly spend the same unit if there are more than are asked for within one exchange, while one that waits at the
+		// wrong node is sure to be missed.
+		asked := (c.sumD + max(c.demand, c.fast)) * (sec(minGap) + 4*sec(v.delay))
+		switch left := c.level - max(drift, 0); {
+		case c.of.kind == kindFixed && left >= 1 && asked < 0.2, c.of.kind == kindSeats && c.scarce() && c.sumD > 0 && left >= 1+asked:
 			c.slack, c.whole = 1, left
 			c.e = max(c.e, 0) + c.slack
+		}
+		if c.of.kind == kindSeats {
+			c.yield(drift)
 		}
 		return
 	}
@@ -292,4 +303,43 @@ func (c *cell) look(now mono.Time) float64 {
 		c.slow = 0
 	}
 	return c.slow
+}
+
+// free is how many seats are not in use, as far as told. While the word of a peer is awaited that is back, none is.
+func (c *cell) free(now mono.Time) float64 {
+	left := c.of.size - c.self.c - c.aside
+	for i := range c.peers {
+		q := &c.peers[i]
+		left -= q.spent(now)
+		if q.rebase && now.Sub(q.since) < oneSecond {
+			left = min(left, 0)
+		}
+	}
+	return max(left, c.of.least())
+}
+
+// scarce reports that there are too few seats for every node to have some in reserve.
+func (c *cell) scarce() bool { return c.level < 2*float64(c.of.n) }
+
+// surplus is how many free seats a node may keep to itself while they are scarce: those that it will need at once.
+func (c *cell) surplus() float64 {
+	if c.yields {
+		return 1
+	}
+	return max(2, 0.01*c.demand)
+}
+
+// yield has a node that has by far more than its share of the seats leave to all what it gives back, and one that hears less than half
+// keep only a part of its own.
+func (c *cell) yield(drift float64) {
+	v := c.of.fleet.view()
+	fair := c.rate * c.of.size
+	c.yields = c.scarce() && c.used > fair+math.Sqrt(fair)
+	if c.yields {
+		c.e += min(drift, 0)
+	}
+	// Others may have taken what was ours, until all of them are heard again.
+	if c.outcast = v.keep < 1 || c.outcast && v.fresh < v.n; c.outcast {
+		c.e = min(c.e, minority*c.of.size/float64(v.n)-c.used)
+	}
 }

@@ -150,6 +150,15 @@ func (l *Limiter) warm(now mono.Time) {
 	}
 }
 
+// part makes keys hot of which more than little is spent and does not come back soon: who leaves must tell.
+func (l *Limiter) part(now mono.Time) {
+	for i := range l.shards {
+		l.shards[i].heat(now, func(owed float64, m *shares) bool {
+			return (m.kind == kindFixed || m.kind == kindSliding) && owed > float64(m.part)/20
+		})
+	}
+}
+
 // Name returns the policy's name.
 func (l *Limiter) Name() string { return l.name }
 
@@ -254,6 +263,7 @@ func (l *Limiter) Reset(k Key, now mono.Time) bool {
 		return false
 	}
 	if m, ok := s.meter.(*shares); ok && e.last == hot {
+		s.touchLocked(e)
 		return m.cell(&s.rings, &e.bucket).restart(now)
 	}
 	s.drop(&s.rings, &e.bucket)

@@ -1,7 +1,6 @@
 package limiter
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -54,7 +53,7 @@ func (f *Fleet) Members(alive, left []uint64, now mono.Time) {
 		if !p.member || p.removed {
 			p.heard, p.stale, p.silent = now, false, p.removed
 		}
-		p.alive, p.member, p.removed, p.dead = true, true, false, 0
+		p.alive, p.member, p.removed, p.failed, p.dead = true, true, false, false, 0
 	}
 	for i, p := range f.peers {
 		if !p.member || p.alive {
@@ -104,8 +103,17 @@ func (f *Fleet) recount(now mono.Time) {
 	}
 }
 
-func (f *Fleet) silent(now mono.Time, p *peer) bool {
-	return now.Sub(p.heard) > 4*f.interval+4*f.delay
+// silence is how long a peer may say nothing and still count.
+func (f *Fleet) silence() time.Duration { return 4 * (f.interval + f.delay) }
+
+func (f *Fleet) silent(now mono.Time, p *peer) bool { return now.Sub(p.heard) > f.silence() }
+
+// cutOff reserves the shares of a peer with which there is no exchange since it was last heard, or last heard this node.
+func (f *Fleet) cutOff(now mono.Time, i int, since mono.Time) {
+	p := f.peers[i]
+	p.stale, p.staleAt = true, now
+	f.recount(now)
+	f.each(func(c *cell) { c.freeze(now, i, since) })
 }
 
 // liveness marks peers that fell silent, and decides what becomes of the shares of the dead.
@@ -116,9 +124,7 @@ func (f *Fleet) liveness(now mono.Time) {
 			continue
 		}
 		if f.silent(now, p) && !p.stale {
-			p.stale, p.staleAt = true, now
-			f.recount(now)
-			f.each(func(c *cell) { c.freeze(now, i, p.heard) })
+			f.cutOff(now, i, p.heard)
 		}
 		if p.dead != 0 {
 			held++
@@ -127,6 +133,7 @@ func (f *Fleet) liveness(now mono.Time) {
 			}
 		}
 	}
+	f.unheard(now)
 	live := f.live()
 	if 2*live <= f.total {
 		f.minorAt = now
@@ -140,6 +147,28 @@ func (f *Fleet) liveness(now mono.Time) {
 		f.total = min(f.total, max(live, 1)) // the majority is the new whole
 	}
 	f.weigh(now)
+}
+
+// unheard takes it that a node which most of the others do not hear is cut off, though it hears them. A node that just a few do not hear
+// goes on as before: those few have set its share aside, and it sees what they spend.
+func (f *Fleet) unheard(now mono.Time) {
+	deaf, heard := 0, 0
+	for _, p := range f.peers {
+		if p.member && !p.removed && !f.silent(now, p) {
+			heard++
+			if p.deaf != 0 {
+				deaf++
+			}
+		}
+	}
+	if 2*deaf <= heard || now.Sub(f.started) < 2*f.silence() {
+		return
+	}
+	for i, p := range f.peers {
+		if p.member && !p.removed && p.deaf != 0 && !p.stale {
+			f.cutOff(now, i, p.deaf.Add(-f.silence()))
+		}
+	}
 }
 
 // weigh has a side that hears less than half step back by its own clock, before the majority may take over: the two never overlap.
@@ -196,7 +225,7 @@ func (c *cell) freeze(now mono.Time, i int, heard mono.Time) {
 	n := float64(c.of.fleet.view().n)
 	q.share = 1 / n
 	if sum > 1e-6 {
-		q.share = (1-floorShare)*q.d/sum + floorShare/n
+		q.share = (1-floorShare)*q.past.when(heard)/sum + floorShare/n
 	}
 	q.share = min(q.share, 1-c.frozen)
 	c.presume(q, now)
@@ -217,7 +246,12 @@ func (c *cell) thaw(now mono.Time, i int, correct bool) {
 	q := &c.peers[i]
 	c.advance(now)
 	if correct {
-		c.charge(q.on(now) - q.worst.on(now))
+		back := q.worst.on(now) - q.on(now) // no more than the level still lacks of it
+		if c.of.kind == kindBucket {
+			back = min(back, c.presumed)
+		}
+		c.charge(-back)
+		c.presumed = max(0, c.presumed-max(0, back))
 	}
 	c.unfreeze(q)
 	c.sumS += q.s - q.worst.s
@@ -227,7 +261,7 @@ func (c *cell) thaw(now mono.Time, i int, correct bool) {
 }
 
 func (c *cell) unfreeze(q *peerLine) {
-	q.stale = false
+	q.stale, q.apart = false, 0
 	c.presuming -= q.worst.s
 	if c.frozen -= q.share; c.frozen < grain {
 		c.frozen, c.presuming = 0, 0
@@ -240,7 +274,7 @@ func (f *Fleet) remove(now mono.Time, i int, failed bool) {
 	if p.removed {
 		return
 	}
-	p.removed, p.stale, p.dead, p.member, p.alive, p.heard = true, false, 0, false, false, now
+	p.removed, p.stale, p.dead, p.member, p.alive, p.heard, p.failed = true, false, 0, false, false, now, failed
 	f.recount(now)
 	f.each(func(c *cell) {
 		if i < len(c.peers) && c.peers[i].known {
@@ -272,20 +306,27 @@ func (c *cell) forget(now mono.Time, q *peerLine, failed bool) {
 	}
 	q.line = line{spent, 0, now}
 	q.rebase = failed && c.of.kind == kindBucket // should it come back
-	q.d, q.past = 0, history{}
+	q.d, q.past, q.apart = 0, history{}, 0
 }
 
 // meet takes in that a peer is heard. It reports whether what it says counts.
 func (f *Fleet) meet(now mono.Time, i int, mutual bool) bool {
 	p := f.peers[i]
 	p.heard, p.silent = now, false
-	if p.removed || !p.member || p.dead != 0 {
-		p.removed, p.dead, p.member, p.alive = false, 0, true, true
+	switch {
+	case mutual:
+		p.deaf = 0
+	case p.deaf == 0:
+		p.deaf = now
+	}
+	counts := p.member && !p.removed
+	if !mutual && (p.stale || p.failed || p.dead != 0) {
+		return false // it counts us out: both sides change over together
+	}
+	if !counts || p.dead != 0 {
+		p.removed, p.failed, p.dead, p.member, p.alive = false, false, 0, true, true
 		f.total = max(f.total, f.live())
 		f.recount(now)
-	}
-	if p.stale && !mutual {
-		return false // it still counts us out: both sides change over together
 	}
 	if p.stale {
 		p.stale = false
@@ -301,17 +342,17 @@ func (f *Fleet) meet(now mono.Time, i int, mutual bool) bool {
 // bucket starts again from empty.
 func (c *cell) heal(now mono.Time, i int, long bool) {
 	if i < len(c.peers) && c.peers[i].stale {
-		over := c.outlived(&c.peers[i], now)
+		over := c.outlived(&c.peers[i], now) || long && c.of.kind == kindSeats
+		c.peers[i].since = now
 		long = long && c.of.kind == kindBucket && c.peers[i].share > 0
 		c.thaw(now, i, !long && !over)
-		c.peers[i].rebase = over
+		c.peers[i].rebase = c.peers[i].rebase || over
 		if long {
-			c.presumed = min(c.presumed+max(0, c.level), c.of.size)
 			if now.Sub(c.healed) > oneSecond || c.healed == 0 {
-				c.setLevel(0)
+				c.correct(0)
 				c.healed = now
 			} else {
-				c.setLevel(min(c.level, 0))
+				c.correct(min(c.level, 0))
 			}
 			c.peers[i].rebase = true
 		}
@@ -320,33 +361,3 @@ func (c *cell) heal(now mono.Time, i int, long bool) {
 	c.sent = now.Add(-oneSecond)
 	c.draw(now)
 }
-
-// agree draws the level towards those of the peers where they differ for long, as after joins and healed splits: down to the highest of
-// theirs; up to the lowest, and by no more than was charged by presumption, so that no peer's word makes anything that was not there.
-func (c *cell) agree() {
-	lowest, highest := math.Inf(1), math.Inf(-1)
-	for i := range c.peers {
-		if q := &c.peers[i]; q.known && !q.stale && q.d > 0 {
-			lowest, highest = min(lowest, q.apart), max(highest, q.apart)
-		}
-	}
-	idle := max(3, idleShare*c.of.size)
-	by := 0.0
-	switch {
-	case highest < -idle && !math.IsInf(highest, -1):
-		by = (highest + idle) / 4
-	case lowest > idle && !math.IsInf(lowest, 1):
-		by = min((lowest-idle)/4, c.presumed)
-		c.presumed -= by
-	}
-	if by == 0 {
-		return
-	}
-	c.setLevel(min(c.level+by, c.of.size))
-	for i := range c.peers {
-		c.peers[i].apart -= by
-	}
-}
-
-// calm reports that the level has not jumped lately, so that it may be compared with others'.
-func (c *cell) calm(now mono.Time) bool { return now.Sub(c.jumped) > 2*c.of.fleet.interval }

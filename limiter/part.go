@@ -1,13 +1,19 @@
 package limiter
 
-import "weir/internal/mono"
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"weir/internal/mono"
+)
 
 // window is the part of time that a windowed cell counts in.
 type window struct {
 	start, end mono.Time // end 0: not windowed
 	number     int64
 	cur        float64 // charged in it, by all
-	began      float64 // fixed: used at its start
+	before     float64 // fixed: what this node spent in it in an earlier life, as others told
 	refill     float64 // sliding: what comes back in it, a second
 	soon       float64 // sliding: what comes back in the mean until shares are next looked at, a second
 	mine       float64 // sliding: of what I had not told, what comes back in it, a second
@@ -15,7 +21,8 @@ type window struct {
 	ring       []part  // sliding: the windows before, by number
 }
 
-// part is a sub-window that still counts.
+// part is a sub-window that still counts. What was spent in it counts for a window after its end and comes back evenly during the
+// sub-window that follows: no sooner than a window after it was spent, and no later than a window and two sub-windows.
 type part struct {
 	total float64 // charged by all, as told
 	own   float64 // gained in it of what I have not told
@@ -38,6 +45,18 @@ func (w *window) keepOwn(most float64) {
 		x := min(p.own, sum-most)
 		p.own -= x
 		sum -= x
+	}
+}
+
+// settle has what was charged just now count from when it was spent, as far as that was before.
+func (w *window) settle(told float64) {
+	for i := range w.ring {
+		p := &w.ring[i]
+		x := min(p.own, max(0, told))
+		p.total += x
+		w.cur -= x
+		told -= x
+		p.own = 0
 	}
 }
 
@@ -88,17 +107,29 @@ func (c *cell) afresh(now mono.Time) {
 func (c *cell) rollover(at mono.Time) {
 	w := &c.win
 	c.step(at)
-	drift := c.used - c.self.on(at)
 	if c.of.kind == kindSliding {
-		w.close(drift)
+		w.close(c.used - c.self.on(at))
 		w.number, w.start, w.end = c.of.following(w.number)
 		w.open(sec(c.of.fleet.interval))
 		return
 	}
-	c.level, w.cur, c.lost = c.of.size, 0, 0
-	c.credit(drift)
-	w.began = c.used
 	w.number, w.start, w.end = c.of.following(w.number)
+	c.anew(at)
+}
+
+// anew starts a fixed window at an instant that the level is worked out up to: all counts are from zero again.
+func (c *cell) anew(at mono.Time) {
+	c.level, c.win.cur, c.win.before, c.lost = c.of.size, 0, 0, 0
+	c.credit(c.used)
+	c.told = line{0, c.told.s, at}
+	c.self = c.told
+	for i := range c.gains {
+		c.gains[i].isLine = false
+	}
+	for i := range c.peers {
+		q := &c.peers[i]
+		q.line, q.window = line{0, q.s, at}, c.of.epoch(c)
+	}
 	c.setAside(at)
 }
 
@@ -109,7 +140,7 @@ func (c *cell) setAside(at mono.Time) {
 	for i := range c.peers {
 		if q := &c.peers[i]; q.stale {
 			x := q.share * c.level
-			q.worst, q.since, q.crossed = line{q.on(at) + x, 0, at}, at, true
+			q.worst, q.since = line{x, 0, at}, at
 			taken += x
 		}
 	}
@@ -130,15 +161,9 @@ func (c *cell) stepBack() {
 	c.aside = aside
 }
 
-// outlived reports whether what q was presumed to spend since it fell silent is over with its window.
+// outlived reports whether what q was presumed to spend since it fell silent has come back in part.
 func (c *cell) outlived(q *peerLine, now mono.Time) bool {
-	switch c.of.kind {
-	case kindFixed:
-		return q.crossed
-	case kindSliding:
-		return now.Sub(q.since) > c.of.length()
-	}
-	return false
+	return c.of.kind == kindSliding && now.Sub(q.since) > c.of.length()
 }
 
 // presume is what a peer that falls silent may spend at worst: its share of the rate and, of a level that does not fill up by itself, of
@@ -149,9 +174,9 @@ func (c *cell) presume(q *peerLine, now mono.Time) {
 		rate, stock = 0, q.share*max(0, c.level)/max(grain, 1-c.frozen) // of what there was before others fell silent
 	}
 	if c.of.kind == kindSliding {
-		rate = max(0, c.of.size-c.level) / sec(c.of.length())
+		rate = c.of.nominal()
 	}
-	q.worst, q.since, q.crossed = line{q.on(now) + stock, q.share * rate, now}, now, false
+	q.worst, q.since = line{q.on(now) + stock, q.share * rate, now}, now
 	c.charge(stock)
 }
 
@@ -164,4 +189,40 @@ func (c *cell) released(q *peerLine, now mono.Time) float64 {
 	aside := max(0, q.worst.on(now)-q.on(q.since))
 	spent := min(aside, q.d*sec(min(now.Sub(q.since), stepBack)))
 	return (1 - minority) * (aside - spent)
+}
+
+// recall has what a cold key has spent come back when it does.
+func (c *cell) recall(s *sliding, m *rings, b *bucket, now mono.Time) {
+	w := &c.win
+	k, _ := s.at(m, b, now)
+	for j := max(k-s.parts, w.number-s.parts); j < w.number; j++ {
+		w.part(j).own += float64(s.count(m, b, j))
+	}
+}
+
+// heard reports whether a peer has told of c itself.
+func (c *cell) heard() bool {
+	return slices.ContainsFunc(c.peers, func(q peerLine) bool { return q.known && !q.hearsay })
+}
+
+// learnParts takes over from another node's state when what counts comes back: parts are its sub-windows, from the oldest. Without them,
+// all of it counts as spent now.
+func (c *cell) learnParts(parts []byte, refill float64, now mono.Time) {
+	w := &c.win
+	clear(w.ring)
+	w.refill, w.soon, w.mine, w.again = 0, 0, 0, 0
+	sum := 0.0
+	if len(parts) == 4*len(w.ring) && refill >= 0 && refill <= c.of.steepest() {
+		for k := range w.ring {
+			v := float64(math.Float32frombits(binary.LittleEndian.Uint32(parts[4*k:])))
+			if !(math.Abs(v) < 1<<40) {
+				v = 0
+			}
+			w.part(w.number + int64(k)).total = v
+			sum += v
+		}
+		w.refill = refill
+		w.soon = max(0, sum) / sec(c.of.length())
+	}
+	w.cur = c.of.size - c.level - sum - w.refill*sec(w.end.Sub(now)) // so that all that counts comes back
 }

@@ -78,6 +78,9 @@ func coldBucket(s Spec, part int64, n int) meter {
 // exact reports whether shares are whole units: of what does not come back by itself soon, none may be spent twice.
 func (m *shares) exact() bool { return m.kind == kindFixed || m.kind == kindSeats }
 
+// smooth reports whether requests go on one by one.
+func (m *shares) smooth() bool { return m.spec.Algorithm == LeakyBucket && m.spec.MaxWait > 0 }
+
 // slack is the units by which each of n nodes may overdraw its share.
 func (m *shares) slack(n int) float64 {
 	if m.exact() {
@@ -97,7 +100,7 @@ func (m *shares) slack(n int) float64 {
 // least is the lowest level that is kept.
 func (m *shares) least() float64 {
 	if m.kind == kindBucket {
-		return -m.size - m.refill*debtTime
+		return -m.size - m.refill*(debtTime+sec(m.spec.MaxWait))
 	}
 	return -m.size
 }
@@ -189,16 +192,9 @@ func (s *Spec) units() int64 {
 	return s.Rate.Burst
 }
 
-// foreign is the mark of what was spent of a cell: to a cold bucket it means nothing.
-func foreign(now mono.Time, window int64) mark { return mark{at: window, from: now} }
-
 func (m *shares) spend(r *rings, b *bucket, n int64, now mono.Time) mark {
 	if c := m.cell(r, b); c != nil {
-		c.used += float64(n)
-		if m.kind == kindBucket {
-			return foreign(now, int64(past))
-		}
-		return foreign(now, c.win.number)
+		return c.spend(n, now)
 	}
 	k := m.cold.spend(r, b, n, now)
 	k.from = max(k.from, now)
@@ -212,7 +208,7 @@ func (m *shares) give(r *rings, b *bucket, n int64, of *mark, now mono.Time) (vo
 	}
 	switch {
 	case m.kind == kindFixed && of.at != c.win.number:
-	case m.kind == kindSliding && of.at <= c.win.number-int64(m.spec.Parts):
+	case m.kind == kindSliding && of.at < c.win.number-int64(m.spec.Parts):
 	default:
 		c.give(n, of, now)
 	}
@@ -238,9 +234,15 @@ func (m *shares) convert(r *rings, from meter, b *bucket, now mono.Time) {
 	}
 	c.advance(now)
 	c.of = m
+	c.account(m.cellBytes())
 	if old.spec != m.spec {
 		c.level = min(m.size, max(c.level+m.size-old.size, m.least()))
-		c.startWindow(now)
+		if renumbered(old.whole, m.whole) {
+			c.startWindow(now)
+			for i := range c.peers {
+				c.peers[i].window = m.epoch(c)
+			}
+		}
 	}
 	c.draw(now)
 }
@@ -280,5 +282,9 @@ func (m *shares) owed(r *rings, b *bucket, now mono.Time) float64 {
 
 // cool reports whether b, which is cold, is still far from exhausting this node's share.
 func (m *shares) cool(r *rings, b *bucket, now mono.Time) bool {
-	return m.n == 1 || 2*m.owed(r, b, now) <= float64(m.part)
+	part := float64(m.part) / 2
+	if m.kind == kindSliding {
+		part /= 4 // what is told late comes back late
+	}
+	return m.n == 1 || m.owed(r, b, now) <= part
 }

@@ -132,6 +132,25 @@ func (s *sliding) at(m *rings, b *bucket, now mono.Time) (k, used int64) {
 	return k, used
 }
 
+// count is what b has spent in sub-window k, one of those that count.
+func (s *sliding) count(m *rings, b *bucket, k int64) int64 {
+	newest := int64(b.last)
+	if r := ring(b); r != 0 {
+		if k > newest || k < newest-s.parts {
+			return 0
+		}
+		return int64(*s.cell(m, r, k))
+	}
+	count, age := older(b)
+	switch k {
+	case newest:
+		return total(b) - count
+	case newest - age:
+		return count
+	}
+	return 0
+}
+
 func (s *sliding) decide(m *rings, b *bucket, n int64, now mono.Time) Decision {
 	k, used := s.at(m, b, now)
 	d := Decision{OK: n <= s.limit-used || n == 0, Left: max(0, s.limit-used)}

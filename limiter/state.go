@@ -11,14 +11,13 @@ import (
 // A state is all that a node knows of hot keys, for one that joins, little endian:
 //
 //	version 1 · node 8 · then keys: limit 8 · key 16 · level 8 · charged in the window 8 · refill 8 · window 8 · age 8 · lines 2,
-//	and per line: node 8 · incarnation 4 · life 2 · count 8 · slope 4 · demand 4
+//	sub-windows 2, and per line: node 8 · incarnation 4 · life 2 · count 8 · slope 4 · demand 4; per sub-window, from the oldest: charged 4
 //
-// Numbers are floating point. What comes back of a sliding window later than in the sub-window in progress is not told: the newcomer
-// takes it as spent now.
+// Numbers are floating point.
 const (
 	stateVersion = 1
 	stateHead    = 9
-	stateKey     = 66
+	stateKey     = 68
 	stateLine    = 30
 )
 
@@ -33,8 +32,11 @@ func (f *Fleet) State(most int, now mono.Time) []byte {
 	}
 	b := binary.LittleEndian.AppendUint64([]byte{stateVersion}, f.self)
 	f.each(func(c *cell) {
-		if len(b)+stateKey+(1+len(c.peers))*stateLine <= most {
+		if len(b)+stateKey+(1+len(c.peers))*stateLine+4*len(c.win.ring) <= most {
 			c.advance(now)
+			if c.of.kind == kindSliding && c.used-c.told.on(now) > 0.5 {
+				f.tell(c, now, &f.unsent) // so that what comes back is counted by all alike
+			}
 			b = f.appendState(b, c, now)
 		}
 	})
@@ -53,7 +55,7 @@ func (f *Fleet) appendState(b []byte, c *cell, now mono.Time) []byte {
 	b = le.AppendUint64(b, uint64(c.win.number))
 	b = le.AppendUint64(b, uint64(now.Sub(c.born)))
 	at, n := len(b), 0
-	b = le.AppendUint16(b, 0)
+	b = le.AppendUint32(b, 0)
 	line := func(id uint64, incarnation uint32, life uint16, spent, s, d float64) {
 		b = le.AppendUint16(le.AppendUint32(le.AppendUint64(b, id), incarnation), life)
 		f64(spent)
@@ -68,6 +70,10 @@ func (f *Fleet) appendState(b []byte, c *cell, now mono.Time) []byte {
 		}
 	}
 	le.PutUint16(b[at:], uint16(n))
+	le.PutUint16(b[at+2:], uint16(len(c.win.ring)))
+	for k := range c.win.ring {
+		f32(c.win.part(c.win.number + int64(k)).total)
+	}
 	return b
 }
 
@@ -88,7 +94,7 @@ func (f *Fleet) Merge(state []byte, now mono.Time) error {
 			return errFrame
 		}
 		n := int(le.Uint16(b[64:]))
-		end := stateKey + n*stateLine
+		end := stateKey + n*stateLine + 4*int(le.Uint16(b[66:]))
 		if len(b) < end {
 			return errFrame
 		}
@@ -118,23 +124,25 @@ func (l *Limiter) learn(f *Fleet, b []byte, now mono.Time) {
 		return
 	}
 	c.advance(now)
-	level, cur, refill := f64(24), f64(32), f64(40)
-	if window := int64(le.Uint64(b[48:])); window != c.win.number && m.kind == kindFixed || !(level < c.level) {
+	level, refill := f64(24), f64(40)
+	if window := int64(le.Uint64(b[48:])); window != c.win.number && m.kind == kindFixed || !(level < c.level) && m.kind != kindSliding {
 		return // of another window, or nothing that is not known
 	}
-	level = max(level, m.least())
-	if c.told.c == 0 { // what was restored from disk may be in it already, as another node heard of it
-		c.used -= min(max(0, c.used-c.self.on(now)), c.level-level)
+	age, mine := time.Duration(le.Uint64(b[56:])), now.Sub(c.born)
+	if m.kind != kindBucket && age <= mine+mine/10+oneSecond/10 && c.heard() {
+		return // counts say it all
 	}
-	c.setLevel(level)
-	if age := time.Duration(le.Uint64(b[56:])); age > now.Sub(c.born) && age < 1<<61 {
+	if m.kind != kindSeats { // whose counts say it all
+		c.setLevel(min(c.level, max(level, m.least())))
+	}
+	if age > mine && age < 1<<61 {
 		c.born = now.Add(-age)
 	}
-	if m.kind == kindSliding && cur >= 0 && refill >= 0 && refill <= m.steepest() {
-		c.win.refill = refill
-		c.win.cur = max(cur, m.size-level-refill*sec(c.win.end.Sub(now)))
+	lines := int(le.Uint16(b[64:]))
+	if parts := b[stateKey+lines*stateLine:]; m.kind == kindSliding {
+		c.learnParts(parts, refill, now)
 	}
-	for b = b[stateKey:]; len(b) > 0; b = b[stateLine:] {
+	for b = b[stateKey:]; lines > 0; b, lines = b[stateLine:], lines-1 {
 		c.learnLine(f, b, now)
 	}
 	c.draw(now)
@@ -143,6 +151,15 @@ func (l *Limiter) learn(f *Fleet, b []byte, now mono.Time) {
 // learnLine takes in what a node said of a third, which has said nothing itself yet.
 func (c *cell) learnLine(f *Fleet, b []byte, now mono.Time) {
 	le := binary.LittleEndian
+	count := math.Float64frombits(le.Uint64(b[14:]))
+	if le.Uint64(b) == f.self && le.Uint32(b[8:]) != f.incarnation && c.of.kind == kindFixed && count >= 0 && count < 1<<53 {
+		// What is restored from disk is in it already, as far as another node has heard of it.
+		if known := count - c.win.before; known > 0 {
+			c.used -= min(known, max(0, c.used-c.self.on(now)))
+			c.win.before = count
+		}
+		return
+	}
 	i, ok := f.numbers[le.Uint64(b)]
 	if !ok {
 		return
@@ -151,15 +168,16 @@ func (c *cell) learnLine(f *Fleet, b []byte, now mono.Time) {
 	if q.known {
 		return
 	}
-	count := math.Float64frombits(le.Uint64(b[14:]))
 	s, d := float64(math.Float32frombits(le.Uint32(b[22:]))), float64(math.Float32frombits(le.Uint32(b[26:])))
 	if !f.peers[i].alive {
-		s, d = 0, 0
+		if s, d = 0, 0; c.of.kind == kindSeats {
+			return
+		}
 	}
 	if !(count >= 0 && count < 1<<53 && s >= 0 && s <= c.of.steepest() && d >= 0 && d < 1<<40) {
 		return
 	}
-	*q = peerLine{line: line{count, s, now}, d: d, incarnation: le.Uint32(b[8:]), life: le.Uint16(b[12:]), known: true, hearsay: true}
+	*q = peerLine{line: line{count, s, now}, d: d, incarnation: le.Uint32(b[8:]), life: le.Uint16(b[12:]), known: true, hearsay: true, window: c.of.epoch(c)}
 	q.past.push(now, d)
 	c.sumS += s
 	c.sumD += d
@@ -171,6 +189,9 @@ func (f *Fleet) Leave(now mono.Time) [][]byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w := writer{}
+	for _, l := range f.limiters {
+		l.part(now)
+	}
 	f.each(func(c *cell) {
 		c.advance(now)
 		c.slow, c.fast, c.attempts, c.counted = 0, 0, 0, now
@@ -187,7 +208,7 @@ func (c *cell) restart(now mono.Time) bool {
 	}
 	c.setLevel(c.of.size)
 	c.credit(max(0, c.used-c.self.on(now)))
-	c.lost = 0
+	c.lost, c.win.before = 0, 0
 	c.draw(now)
 	return true
 }
@@ -251,5 +272,5 @@ func (m *shares) bound() float64 {
 	if m.exact() {
 		return n + flight
 	}
-	return n*(m.slack(v.n)+0.5) + flight + m.nominal()*sec(m.fleet.interval)/2
+	return n*(m.slack(v.n)+0.5) + flight + m.nominal()*sec(m.fleet.interval)/2 + m.tolerance()
 }

@@ -9,6 +9,8 @@ LOADFLAGS   ?= -duration 5s -rate 150
 
 # All packages of the main module but the black-box tests, which run alone: they measure times.
 UNIT  = $$($(GO) list ./... | grep -v '^weir/tests')
+# Those that have something to say without the race detector too; the others are slow and full of waiting.
+PLAIN = $$($(GO) list ./... | grep -vE '^weir/(tests|cluster|strict)')
 BENCH = bin/bench
 
 .DEFAULT_GOAL := help
@@ -29,7 +31,7 @@ test: ## everything: fuzz smoke, race, unit, benchmarks' own tests, black box (u
 	cd tests/bench && $(GO) vet ./... && $(GO) test ./...
 	cd tests/bench/limiters && $(GO) vet ./... && $(GO) test ./...
 	$(GO) test -race -timeout 6m $(UNIT)
-	$(GO) test -timeout 4m $(UNIT)
+	$(GO) test -timeout 4m $(PLAIN)
 	$(GO) test -timeout 8m ./tests/...
 
 unit: ## unit and property tests

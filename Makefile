@@ -60,7 +60,7 @@ bench-reload: bench-tools ## 10,000 routes and 1,000 policies reloaded under loa
 	$(BENCH) reload -rounds 4 -duration 4s -out docs/bench/reload.md $(BENCHFLAGS)
 
 bench-fleet: bench-tools ## gateways that share limits: error, excess, failures, traffic, CPU per request → docs/bench/fleet.md (about 9 min)
-	$(BENCH) fleet -duration 3s -out docs/bench/fleet.md $(BENCHFLAGS)
+	$(BENCH) fleet -rounds 9 -duration 2s -out docs/bench/fleet.md $(BENCHFLAGS)
 
 bench-limiter: ## one decision beside golang.org/x/time/rate and throttled → docs/bench/limiter.md
 	cd tests/bench/limiters && $(GO) build -o ../../../bin/limiters .

@@ -95,6 +95,7 @@ func (p *pacer) tick(due chan<- struct{}, end time.Time) {
 // shooter is a keep-alive connection that reads as little of an answer as it must.
 type shooter struct {
 	addr    string
+	in      *space // where it connects from; nil: this process's network
 	request []byte
 	c       net.Conn
 	br      *bufio.Reader
@@ -113,7 +114,7 @@ func (s *shooter) connect() error {
 	if s.c != nil {
 		s.c.Close()
 	}
-	c, err := net.DialTimeout("tcp", s.addr, 5*time.Second)
+	c, err := s.in.dial("tcp", s.addr, 5*time.Second)
 	if err != nil {
 		return err
 	}

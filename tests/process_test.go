@@ -30,7 +30,8 @@ type weir struct {
 	vars   map[string]string // what @name stood for
 	log    lockedBuffer      // stdout and stderr
 	exited chan struct{}
-	ended  bool // the test has ended the process itself
+	ended  bool   // the test has ended the process itself
+	in     *space // network namespace of the process; nil: this one's
 }
 
 // base is the part of a config that tests do not care about.
@@ -52,24 +53,44 @@ func startWeir(t testing.TB, config string, vars map[string]string) *weir {
 // startWeirAs is startWeir with a command line of its own before `run -c`.
 func startWeirAs(t testing.TB, config string, vars map[string]string, argv ...string) *weir {
 	t.Helper()
-	w := &weir{t: t, dir: t.TempDir(), vars: map[string]string{}, exited: make(chan struct{})}
+	return startWeirIn(t, nil, config, vars, argv...)
+}
+
+// startWeirIn is startWeirAs in a space.
+func startWeirIn(t testing.TB, in *space, config string, vars map[string]string, argv ...string) *weir {
+	t.Helper()
+	w := &weir{t: t, dir: t.TempDir(), vars: map[string]string{}, exited: make(chan struct{}), in: in}
 	for k, v := range vars {
 		w.vars[k] = v
 	}
 	w.vars["dir"] = w.dir
 	w.config = filepath.Join(w.dir, "config.yaml")
 	w.writeConfig(config)
+	w.launch(argv...)
+	w.waitReady()
+	return w
+}
+
+// launch runs argv and `run -c` of the config, to be ended with the test.
+func (w *weir) launch(argv ...string) {
+	w.t.Helper()
 	argv = append(argv, "run", "-c", w.config)
 	w.cmd = exec.Command(argv[0], argv[1:]...)
 	w.cmd.Dir, w.cmd.Stdout, w.cmd.Stderr = w.dir, &w.log, &w.log
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := w.cmd.Start(); err != nil {
-		t.Fatal(err)
+	if err := w.in.do(w.cmd.Start); err != nil {
+		w.t.Fatal(err)
 	}
 	go func() { w.cmd.Wait(); close(w.exited) }()
-	t.Cleanup(w.cleanup)
-	w.waitReady()
-	return w
+	w.t.Cleanup(w.cleanup)
+}
+
+// client reaches the addresses of the process.
+func (w *weir) client() *http.Client {
+	if w.in != nil {
+		return w.in.client
+	}
+	return plainClient
 }
 
 // expand replaces every @name.
@@ -104,7 +125,7 @@ func (w *weir) waitReady() {
 			w.t.Fatalf("weir ended at start: %v\n%s", w.cmd.ProcessState, w.log.String())
 		default:
 		}
-		resp, err := plainClient.Get(w.adminURL("/readyz"))
+		resp, err := w.client().Get(w.adminURL("/readyz"))
 		if err != nil {
 			continue
 		}
@@ -258,7 +279,7 @@ func (w *weir) admin(method, path, body string) (status int, answer string) {
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := plainClient.Do(req)
+	resp, err := w.client().Do(req)
 	if err != nil {
 		w.t.Fatalf("%s %s: %v", method, path, err)
 	}

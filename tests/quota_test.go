@@ -25,15 +25,8 @@ policies: [{name: q, algorithm: quota, dimensions: [key], limit: %d, window: mon
 // again runs weir once more with the same config and addresses, after it has ended.
 func (w *weir) again() *weir {
 	w.t.Helper()
-	n := &weir{t: w.t, dir: w.dir, config: w.config, vars: w.vars, exited: make(chan struct{})}
-	n.cmd = exec.Command(weirBin, "run", "-c", n.config)
-	n.cmd.Dir, n.cmd.Stdout, n.cmd.Stderr = n.dir, &n.log, &n.log
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := n.cmd.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	go func() { n.cmd.Wait(); close(n.exited) }()
-	w.t.Cleanup(n.cleanup)
+	n := &weir{t: w.t, dir: w.dir, config: w.config, vars: w.vars, in: w.in, exited: make(chan struct{})}
+	n.launch(weirBin)
 	n.waitReady()
 	return n
 }

@@ -3,6 +3,7 @@
 //	bench h1      CPU per request, throughput and latency beside nginx, haproxy and a bare fasthttp proxy
 //	bench reload  reload of 10,000 routes and 1,000 policies under load
 //	bench pgo     a CPU profile of weir under the load of h1, for profile-guided optimisation
+//	bench fleet   gateways that share limits: what they admit, send each other and cost
 //	bench load    a constant-rate load on addresses that serve already, and what they answered
 //
 // Linux only. nginx, haproxy, wrk and taskset must be installed.
@@ -58,7 +59,7 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: bench h1|reload|pgo|load [flags]; bench h1 -h tells the flags")
+var errUsage = errors.New("usage: bench h1|reload|fleet|pgo|load [flags]; bench h1 -h tells the flags")
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -89,6 +90,8 @@ func run(ctx context.Context, args []string) error {
 		return runH1(ctx, opt)
 	case "reload":
 		return runReload(ctx, opt)
+	case "fleet":
+		return runFleet(ctx, opt)
 	case "pgo":
 		return runPGO(ctx, opt)
 	case "load":

@@ -127,11 +127,6 @@ func run(ctx context.Context, path string) error {
 func (a *app) begin(conf *config.Config) error {
 	a.loading.Lock()
 	defer a.loading.Unlock()
-	if a.fleet != nil { // before the first request, so that it finds what others have spent
-		if err := a.fleet.start(a.ctx, conf); err != nil {
-			return err
-		}
-	}
 	return a.apply(conf, nil)
 }
 
@@ -252,6 +247,13 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 	}
 	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
 	a.gw.Install(snap)
+	if a.fleet != nil && a.fleet.node == nil { // the limits are there to learn what others have spent, and no request is yet
+		ctx, cancel := a.patience()
+		defer cancel()
+		if err = a.fleet.start(ctx, a.ctx, conf); err != nil {
+			return err
+		}
+	}
 	a.base, a.extras = base, extras
 	applyFleet()
 	a.conf.Store(conf) // what people are shown is in force

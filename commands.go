@@ -80,6 +80,9 @@ func validateCommand() *cobra.Command {
 
 // compile checks what config cannot: it builds everything and starts nothing.
 func compile(conf *config.Config) (*gateway.Snapshot, *gateway.Gateway, error) {
+	if err := checkCluster(conf); err != nil {
+		return nil, nil, err
+	}
 	log := slog.New(slog.DiscardHandler)
 	gw := gateway.New(gateway.Options{Hub: telemetry.NewHub(), Log: log})
 	snap, err := gw.Compile(conf)

@@ -65,16 +65,18 @@ func clusterConfig(conf *config.Config, log *slog.Logger) (cluster.Config, error
 		Join: c.Join, Keys: c.ClusterKeys(), Log: log.With("part", "cluster")}, err
 }
 
-// start joins the others and goes on telling them, until leave.
-func (f *fleet) start(ctx context.Context, conf *config.Config) error {
+// start joins the others, for which it waits until ctx ends, and goes on telling them, until life does.
+func (f *fleet) start(ctx, life context.Context, conf *config.Config) error {
 	cfg, err := clusterConfig(conf, f.log)
 	if err != nil {
 		return err
 	}
-	if f.node, err = cluster.Start(ctx, cfg, replica{f.limits}); err != nil {
+	node, err := cluster.Start(ctx, cfg, replica{f.limits})
+	if err != nil {
 		return err
 	}
-	go f.tell(ctx)
+	f.node = node
+	go f.tell(life)
 	return nil
 }
 
@@ -131,16 +133,31 @@ func (f *fleet) leave(timeout time.Duration) error {
 	return f.node.Leave(timeout)
 }
 
+// checkCluster says what is wrong with the cluster's part of a configuration beyond what the file shows.
+func checkCluster(conf *config.Config) error {
+	if !conf.Cluster.Enabled {
+		return nil
+	}
+	c, err := clusterConfig(conf, slog.New(slog.DiscardHandler))
+	if err == nil {
+		err = c.Check()
+	}
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	return nil
+}
+
 // prepareFleet says whether conf can be put in force without a restart; apply does so.
 func (a *app) prepareFleet(conf *config.Config) (apply func(), err error) {
+	if err := checkCluster(conf); err != nil {
+		return nil, err
+	}
 	old := a.conf.Load()
-	if old == nil {
-		return func() {}, nil
-	}
-	if conf.Cluster.Enabled != (a.fleet != nil) {
+	switch {
+	case old != nil && conf.Cluster.Enabled != (a.fleet != nil):
 		return nil, errors.New("cluster.enabled needs a restart of the gateway to change")
-	}
-	if a.fleet == nil {
+	case old == nil || a.fleet == nil:
 		return func() {}, nil
 	}
 	was, err := clusterConfig(old, a.log)

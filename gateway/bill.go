@@ -57,6 +57,9 @@ func (b *bill) addStrict(store *strict.Store, u *use, n int64) {
 	b.AddSoft(u.v.limiter, u.key, 0)
 }
 
+// shut reports whether a policy refused because the store does not answer: no wait helps.
+func (b *bill) shut() bool { return b.strict() && b.remote.closed }
+
 func (b *bill) strict() bool { return b.remote != nil && len(b.remote.steps) > 0 }
 
 // Take is that of limiter.Charge, and then asks the store.

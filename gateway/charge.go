@@ -36,7 +36,7 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 	g.callers.sample(x)
 	if refused >= 0 {
 		u := &x.uses[refused]
-		if x.charge.strict() && x.charge.remote.closed {
+		if x.charge.shut() {
 			return Verdict{Reason: NoStore, Detail: "policy " + u.p.name + " is decided in a store that does not answer"}
 		}
 		return Verdict{Reason: Limited, Policy: u.p, Variant: u.v, Decision: x.charge.Decisions()[refused]}
@@ -85,7 +85,7 @@ func (g *Gateway) insist(x *Exchange, refused int) int {
 		u := &x.uses[refused]
 		d := &x.charge.Decisions()[refused]
 		left := u.p.waits - mono.Now().Sub(began)
-		if u.p.waits == 0 || left <= 0 || d.Retry > left || d.Retry == limiter.Never {
+		if x.charge.shut() || u.p.waits == 0 || left <= 0 || d.Retry > left || d.Retry == limiter.Never {
 			return refused
 		}
 		if d.Retry == limiter.Unknown && u.v.strict != nil {

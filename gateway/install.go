@@ -26,6 +26,7 @@ func (g *Gateway) Install(s *Snapshot) {
 	defer g.install.Unlock()
 	plan := s.plan
 	s.plan = nil
+	plan.store.open(g.live) // which may wait for it a little
 	now := mono.Now()
 	g.holdQuotas(plan.limiters)
 
@@ -47,7 +48,7 @@ func (g *Gateway) Install(s *Snapshot) {
 	if plan.verifier != oldTokens {
 		plan.verifier.start()
 	}
-	if plan.store.open(l); plan.store != nil {
+	if plan.store != nil {
 		s.store = plan.store.Store
 	}
 	g.budget.Set(int64(s.conf.Node.LimiterMemory) - s.fixed)
@@ -76,7 +77,7 @@ func (g *Gateway) Install(s *Snapshot) {
 		old.Retire()
 	}
 	if oldStore != plan.store {
-		l.background.Go(func() { oldStore.retire(storeGrace) })
+		l.background.Go(func() { oldStore.retire(l.ended) })
 	}
 	if oldTokens != nil && oldTokens != plan.verifier {
 		l.background.Go(oldTokens.retire)

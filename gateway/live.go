@@ -28,6 +28,7 @@ type live struct {
 	background sync.WaitGroup
 	shadows    map[*upconn]struct{} // copies of requests under way
 	closing    bool
+	ended      chan struct{} // closed when the gateway ends
 
 	mu       sync.Mutex
 	pools    map[string]*pool            // by identity
@@ -60,7 +61,7 @@ func newLive(g *Gateway, resolve func(context.Context, string) ([]string, error)
 	if resolve == nil {
 		resolve = net.DefaultResolver.LookupHost
 	}
-	return &live{gw: g, resolve: resolve, pools: map[string]*pool{}, limiters: map[string]*limiter.Limiter{}, shadows: map[*upconn]struct{}{}}
+	return &live{gw: g, resolve: resolve, pools: map[string]*pool{}, limiters: map[string]*limiter.Limiter{}, shadows: map[*upconn]struct{}{}, ended: make(chan struct{})}
 }
 
 // hooks connect a balancer to the world.
@@ -154,6 +155,9 @@ func (l *live) close() {
 	l.mu.Lock()
 	pools, tokens, store := l.pools, l.tokens, l.store
 	l.pools, l.tokens, l.store = map[string]*pool{}, nil, nil
+	if !l.closing {
+		close(l.ended)
+	}
 	l.closing = true
 	for u := range l.shadows {
 		u.abort()
@@ -163,7 +167,7 @@ func (l *live) close() {
 		p.retire()
 	}
 	tokens.retire()
-	store.retire(0)
+	store.retire(l.ended)
 	l.background.Wait()
 }
 

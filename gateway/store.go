@@ -59,18 +59,35 @@ func (s *keptStore) open(l *live) {
 		l.gw.log.Error("BUG: the configuration of redis passed validation and cannot be used", "error", err)
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+	defer cancel()
+	store.Wait(ctx) //nolint:errcheck // it goes in force all the same, and goes by on_outage until it answers
+	l.mu.Lock()
 	s.Store = store
+	l.mu.Unlock()
 }
 
-// storeGrace is how long a store that is no longer in force goes on for what is in flight.
-const storeGrace = 2 * time.Second
+// storePatience is how long a new store may take to answer before requests are let at it.
+const storePatience = 500 * time.Millisecond
 
-// retire ends it. Seats that requests in flight hold come back when their lease is over.
-func (s *keptStore) retire(grace time.Duration) {
+// How long a store that is no longer in force goes on for what is in flight: a moment at least, and while requests hold seats of it.
+const (
+	storeGrace = 2 * time.Second
+	seatGrace  = 10 * time.Minute
+)
+
+// retire ends it, at once when the gateway does.
+func (s *keptStore) retire(closing <-chan struct{}) {
 	if s == nil || s.Store == nil {
 		return
 	}
-	time.Sleep(grace)
+	for begun := time.Now(); time.Since(begun) < storeGrace || s.Stats().Held > 0 && time.Since(begun) < seatGrace; {
+		select {
+		case <-closing:
+			begun = begun.Add(-seatGrace)
+		case <-time.After(storeGrace / 8):
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	s.Close(ctx) //nolint:errcheck // what was still to be settled is lost with the process, or was counted as dropped
@@ -79,10 +96,9 @@ func (s *keptStore) retire(grace time.Duration) {
 // StoreStats is what metrics show of the store; false if there is none.
 func (g *Gateway) StoreStats() (strict.Stats, bool) {
 	g.live.mu.Lock()
-	s := g.live.store
-	g.live.mu.Unlock()
-	if s == nil || s.Store == nil {
-		return strict.Stats{}, false
+	defer g.live.mu.Unlock()
+	if s := g.live.store; s != nil && s.Store != nil {
+		return s.Stats(), true
 	}
-	return s.Stats(), true
+	return strict.Stats{}, false
 }

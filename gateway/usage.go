@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"weir/internal/mono"
 	"weir/limiter"
+	"weir/strict"
 )
 
 // Usage is what a key has spent.
@@ -71,13 +74,22 @@ type BusyKey struct {
 func (g *Gateway) Usage(s *Snapshot, key string) (*Usage, error) {
 	now := mono.Now()
 	u := &Usage{}
+	type bucket struct {
+		v *variant
+		k limiter.Key
+	}
+	var buckets []bucket
 	u.Key = g.find(s, key, now, func(b *watched) {
-		d := s.peek(b.v, b.key, 0, now)
+		buckets = append(buckets, bucket{b.v, b.key})
 		allowed, refused, _ := b.v.limiter.Counts(b.key)
 		u.Policies = append(u.Policies, PolicyUsage{Policy: b.p.name, Level: b.p.depth, Mode: b.p.conf.Mode, Algorithm: b.p.conf.Algorithm, Limit: b.v.numbers.Limit,
-			Window: b.p.windowText(), Burst: b.v.numbers.Burst, Remaining: d.Left, ResetAfterMS: Millis(d.Reset), Allowed: allowed, Refused: refused,
+			Window: b.p.windowText(), Burst: b.v.numbers.Burst, Allowed: allowed, Refused: refused,
 			Rate1s: b.over(1), Rate1m: b.over(rateSamples - 1), Nodes: []NodeUsage{{s.conf.Node.Name, allowed, refused}}})
 	})
+	for i, b := range buckets { // which may ask a store
+		d := s.peek(b.v, b.k, 0, now)
+		u.Policies[i].Remaining, u.Policies[i].ResetAfterMS = d.Left, Millis(d.Reset)
+	}
 	if u.Policies == nil {
 		return nil, fmt.Errorf("%w key: it has spent nothing here, or so long ago that it owes nothing", ErrUnknown)
 	}
@@ -171,12 +183,22 @@ func splits(key string, n int) (all [][]string) {
 func (g *Gateway) Reset(s *Snapshot, key string) (name string, n int, err error) {
 	now := mono.Now()
 	found := false
+	var stored []strict.Ask
 	name = g.find(s, key, now, func(b *watched) {
 		found = true
 		if b.v.limiter.Reset(b.key, now) {
 			n++
 		}
+		if b.v.strict != nil {
+			stored = append(stored, strict.Ask{Policy: b.v.strict, Key: b.key})
+		}
 	})
+	for _, a := range stored {
+		if s.store == nil || s.store.Forget(context.Background(), a.Policy, a.Key, a.Group) != nil {
+			return name, n, errors.New("the store of strict policies does not answer: what it counts stays")
+		}
+		n++
+	}
 	if !found {
 		return "", 0, fmt.Errorf("%w key: it has spent nothing here, or so long ago that it owes nothing", ErrUnknown)
 	}

@@ -7,7 +7,8 @@ import (
 )
 
 // An agenda is when Step looks at which cells: at those that called and at those whose time has come. A key about which nothing changes
-// costs a look every few regular steps. The cells' marks (dirty, round, tick) are guarded by their shards, the rest by the fleet's mutex.
+// costs a look every few regular steps, and a glance where its foretold spending may fail to come. The cells' marks (dirty, round, tick)
+// are guarded by their shards, the rest by the fleet's mutex.
 type agenda struct {
 	called []*cell // dirty ones
 	round  int64   // regular steps so far
@@ -16,41 +17,62 @@ type agenda struct {
 	ticks  [128][]*cell
 }
 
-const farthest = 127 // rounds and ticks ahead
+const (
+	farthest = 127 // rounds and ticks ahead
+	longRest = 32  // rounds for which a cell is left alone that has nothing to tell
+)
 
-// due returns the cells to look at now, each once and dirty.
-func (a *agenda) due(now mono.Time, regular bool) []*cell {
+// reason is why Step looks at a cell.
+type reason uint8
+
+const (
+	forCall reason = iota
+	forTick
+	forRound
+)
+
+// due calls look for the cells to look at now: those that called, those whose foretold spending is to be checked (glance), and at a regular
+// step those whose round it is. look plans them anew.
+func (a *agenda) due(now mono.Time, regular bool, look func(c *cell, why reason)) {
+	if regular {
+		a.round++
+	}
 	list := a.called
 	a.called = nil
+	for _, c := range list {
+		look(c, forCall)
+	}
 	until := int64(now) / int64(midGap)
 	for a.tick = max(a.tick, until-farthest); a.tick < until; {
 		a.tick++
 		slot := &a.ticks[a.tick%int64(len(a.ticks))]
-		list = markDue(list, *slot, func(c *cell) bool { return c.tick == a.tick })
+		for _, c := range *slot {
+			look(c, forTick)
+		}
 		clear(*slot)
 		*slot = (*slot)[:0]
 	}
 	if regular {
-		a.round++
 		slot := &a.rounds[a.round%int64(len(a.rounds))]
-		list = markDue(list, *slot, func(c *cell) bool { return c.round == a.round })
+		for _, c := range *slot {
+			look(c, forRound)
+		}
 		clear(*slot)
 		*slot = (*slot)[:0]
 	}
-	return list
 }
 
-// markDue makes those of slot dirty whose time it is, and adds them to list if they were not.
-func markDue(list, slot []*cell, is func(c *cell) bool) []*cell {
-	for _, c := range slot {
-		c.shard.mu.Lock()
-		if !c.gone && !c.dirty && is(c) {
-			c.dirty = true
-			list = append(list, c)
-		}
-		c.shard.mu.Unlock()
+// is reports whether c is still to be looked at. c's shard is locked.
+func (a *agenda) is(c *cell, why reason) bool {
+	switch {
+	case c.gone || !c.listed:
+		return false
+	case why == forTick:
+		return !c.dirty && c.tick == a.tick
+	case why == forRound:
+		return !c.dirty && c.round == a.round
 	}
-	return list
+	return c.dirty
 }
 
 // note has Step look at c when it is called next. c's shard is locked, and so is the fleet.
@@ -68,6 +90,11 @@ func (a *agenda) plan(c *cell, next, now mono.Time) {
 		slot := &a.rounds[r%int64(len(a.rounds))]
 		*slot = append(*slot, c)
 	}
+	a.planTick(c, now)
+}
+
+// planTick puts c down for when its foretold spending is to be checked.
+func (a *agenda) planTick(c *cell, now mono.Time) {
 	if c.told.s == 0 {
 		return
 	}
@@ -88,6 +115,13 @@ func (c *cell) restsFor(next mono.Time) int64 {
 	switch {
 	case c.of.kind == kindSliding || c.of.kind == kindSeats:
 		return 0
+	case c.nothing(c.slow):
+		wait := c.win.end.Sub(next)
+		if c.of.kind == kindBucket {
+			wait = time.Duration(max(0, c.of.size-c.level) / max(c.of.refill-c.sumS, c.of.refill/16) * 1e9)
+		}
+		rest := min(max(3, int64(wait/interval)+1), longRest)
+		return rest - int64(c.key.Lo>>40)%(rest/4+1) // not all at once
 	case c.active(c.slow):
 		wait := c.sent.Add(time.Duration(c.patience)*interval - interval/4).Sub(next)
 		return min(max(0, int64((wait+interval-1)/interval)), farthest-1)

@@ -1,7 +1,6 @@
 package limiter
 
 import (
-	"math"
 	"time"
 
 	"weir/internal/mono"
@@ -40,6 +39,8 @@ type cell struct {
 	demand  float64   // mine, as the others know it
 	told    line      // mine, as last sent
 	toldD   float64
+	wroteS  uint16 // as written: told.s, toldD
+	wroteD  uint16
 	sent    mono.Time
 	looked  mono.Time
 	gains   []gain
@@ -57,6 +58,7 @@ type cell struct {
 	due     float64 // the rate I may spend at
 	born    mono.Time
 	healed  mono.Time
+	upset   mono.Time // last time that a peer fell silent, came back or went
 	full    mono.Time // last time that the level was at the top
 	jumped  mono.Time // last time that the level changed by much at once
 	// By how much the level is lower than by what nodes said they charged, and the rate at which that grows: as much may come back when
@@ -103,6 +105,7 @@ type gain struct {
 // peerLine is what a peer said of a key.
 type peerLine struct {
 	line
+	own                  float64 // the count that it told itself
 	d                    float64
 	incarnation, seq     uint32
 	life                 uint16
@@ -167,10 +170,10 @@ func (c *cell) limit(now mono.Time) float64 {
 // decide answers for n units and changes nothing.
 func (c *cell) decide(n int64, now mono.Time) Decision {
 	f, lim := float64(n), c.limit(now)
-	d := Decision{OK: c.used+f <= lim || f <= c.whole && c.used <= lim-c.slack}
 	left := c.left(now)
+	d := Decision{OK: n == 0 || c.used+f <= lim || f <= c.whole && c.used <= lim-c.slack}
 	if n == 0 {
-		d.OK = true
+		// nothing to wait for
 	} else if m := c.of; m.spec.MaxWait > 0 && f <= m.size && (!d.OK || m.smooth()) {
 		wait := c.ahead(f, lim, now)
 		if wait > m.spec.MaxWait {
@@ -263,7 +266,12 @@ func roundUp(s float64) time.Duration {
 	if s > 1e9 {
 		return Never
 	}
-	return time.Duration(math.Ceil(s * 1e9))
+	ns := s * 1e9
+	d := time.Duration(ns)
+	if float64(d) < ns {
+		d++
+	}
+	return d
 }
 
 // note counts an attempt of n units, and tells the fleet if it should hear of it.

@@ -106,17 +106,17 @@
 //
 // Algorithm. A request looks at e and adds to U. Step tells the others of a key at once (but 2 ms apart) if half of the node's entitlement
 // is spent while more is to be had, if what it foretold goes unused, or if its demand changed much; else at regular steps, ever
-// more rarely while nothing changes. What a node tells in its own favour counts for itself two delays later, when the others have it; what
-// is to its loss at once. A full bucket lets what overflows pay for drifts, w of it for each, and takes away what was foretold and not used.
+// more rarely while nothing changes. What a node tells in its own favour counts for itself two delays and 2 ms later, when the others have it and what they
+// had not told has come back; what is to its loss at once. A full bucket lets what overflows pay for drifts, w of it for each, and takes away what was foretold and not used.
 // A refund takes off U, told or not: what was told stays charged to the fleet and is its node's to spend.
 //
 // Bound. Where all nodes hold the same lines, Σe = ΣwK − Σ(U − P) is no more than K − Σ(U − P), the true level L. A request moves U and L
 // alike; telling moves drift into K, and L stays; overflow pays for Σw·waste at most. So L is no higher than that of one bucket, and as no
 // node goes below −(slack + ½), the excess is N·(slack + ½). Lines differ by what is under way: a node may go on spending what another
-// has just been given, R·(2·delay + 2 ms) each way; a lost frame is made up for by the next, R·Interval/2 in the mean; and levels that came to
+// has just been given, V·(2·delay + 2 ms) each way, where V is R or what the key is asked for, if that is more, and no more than B in all; a lost frame is made up for by the next, R·Interval/2 in the mean; and levels that came to
 // differ, at joins and splits, are left alone within max(3, 1 % of B). Together, what [Limiter.Excess] returns:
 //
-//	N·(slack + ½) + 2R·(2·delay + 2 ms) + R·Interval/2 + max(3, B/100)
+//	N·(slack + ½) + min(2V·(2·delay + 2 ms), B) + R·Interval/2 + max(3, B/100)
 //
 // Levels. Nodes that join, or come back, worked out different levels. Each goes towards the median of its peers', up no further than
 // the counts allow if only one peer speaks. Of several, most are honest by assumption: then the median is no higher than an honest node's. A peer that

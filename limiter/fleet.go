@@ -73,10 +73,12 @@ type Fleet struct {
 	minorAt  mono.Time // last time the members were no majority
 	lostAt   mono.Time // no majority is heard since; 0: one is
 	started  mono.Time // first step
+	began    mono.Time
 	delay    time.Duration
 	keep     float64
 	regular  bool   // the frame being received is
 	unsent   writer // told out of turn
+	looks    uint64 // at cells, by Step
 	stats    FleetStats
 }
 
@@ -101,7 +103,7 @@ type peer struct {
 
 // NewFleet returns a fleet of this node alone.
 func NewFleet(o FleetOptions) *Fleet {
-	f := &Fleet{self: o.Self, incarnation: o.Incarnation, interval: o.Interval, delay: o.Delay, next: o.Start, keep: 1, total: 1,
+	f := &Fleet{self: o.Self, incarnation: o.Incarnation, interval: o.Interval, delay: o.Delay, next: o.Start, began: o.Start, keep: 1, total: 1,
 		wake: make(chan struct{}, 1), limiters: map[uint64]*Limiter{}, numbers: map[uint64]int{}, minorAt: longAgo}
 	f.recount(0)
 	return f
@@ -216,11 +218,11 @@ func (f *Fleet) Step(now mono.Time) (frames [][]byte, next mono.Time) {
 	}
 	w := f.unsent
 	f.unsent = writer{}
-	for _, c := range f.agenda.due(now, regular) {
-		if f.stepCell(c, now, regular, &w) {
+	f.agenda.due(now, regular, func(c *cell, why reason) {
+		if f.stepCell(c, now, regular, why, &w) {
 			f.unlist(c)
 		}
-	}
+	})
 	next = f.nextStep(mono.Time(f.agenda.tick+1) * mono.Time(midGap))
 	if len(w.records) == 0 && !regular {
 		return nil, next
@@ -247,10 +249,15 @@ func (f *Fleet) nextStep(t mono.Time) mono.Time {
 }
 
 // stepCell looks at one cell, and reports whether it is cold again.
-func (f *Fleet) stepCell(c *cell, now mono.Time, regular bool, w *writer) (cooled bool) {
+func (f *Fleet) stepCell(c *cell, now mono.Time, regular bool, why reason, w *writer) (cooled bool) {
 	c.shard.mu.Lock()
 	defer c.shard.mu.Unlock()
-	if c.gone || !c.listed || !c.dirty {
+	if !f.agenda.is(c, why) {
+		return false
+	}
+	f.looks++
+	if why == forTick && c.steady(now) {
+		f.agenda.planTick(c, now)
 		return false
 	}
 	c.dirty = false

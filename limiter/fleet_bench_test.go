@@ -54,6 +54,50 @@ func BenchmarkFleetStep(b *testing.B) {
 	}
 }
 
+// BenchmarkFleetStepBusy is what 100 ms of so many keys cost that are asked for all the time, five times a second here and more at another
+// node: the steps alone, and how many cells they look at.
+func BenchmarkFleetStepBusy(b *testing.B) {
+	const cells = 20_000
+	c := newCrew(b, 3, Spec{Rate: Rate{N: 100, Per: time.Second, Burst: 100}}, Options{MaxBytes: 1 << 30})
+	now, at := mono.Time(0), 0
+	var spent time.Duration
+	tenth := func() {
+		for range 5 {
+			for range cells / 2 / 5 {
+				at = (at + 7919) % cells
+				c.limiters[0].Take(key(at), 1, now)
+				for range 25 {
+					c.limiters[1].Take(key(at), 1, now)
+				}
+			}
+			now = now.Add(20 * time.Millisecond)
+			start := time.Now()
+			frames, _ := c.fleets[0].Step(now)
+			spent += time.Since(start)
+			others, _ := c.fleets[1].Step(now)
+			for _, frame := range frames {
+				c.fleets[1].Receive(frame, now)
+			}
+			for _, frame := range others {
+				c.fleets[0].Receive(frame, now)
+			}
+			c.fleets[0].peers[1].heard, c.fleets[1].peers[1].heard = now, now
+		}
+	}
+	for range 50 {
+		tenth()
+	}
+	spent = 0
+	looks, told := c.fleets[0].looks, c.fleets[0].stats.Records
+	for b.Loop() {
+		tenth()
+	}
+	n := float64(b.N)
+	b.ReportMetric(spent.Seconds()*1000/n, "step-ms/op")
+	b.ReportMetric(float64(c.fleets[0].looks-looks)/n, "looks/op")
+	b.ReportMetric(float64(c.fleets[0].stats.Records-told)/n, "records/op")
+}
+
 // BenchmarkFleetTake is one decision, beside that of a limit that is not shared.
 func BenchmarkFleetTake(b *testing.B) {
 	take := func(name string, l *Limiter, pass time.Duration, prepare func(now mono.Time)) {
@@ -68,7 +112,7 @@ func BenchmarkFleetTake(b *testing.B) {
 		})
 	}
 	spec := Spec{Rate: plenty}
-	take("local", newSpec(b, spec, Options{}), 50, func(mono.Time) {})
+	take("local", newSpec(b, spec, Options{}), 5*time.Microsecond, func(mono.Time) {})
 	c := newCrew(b, 3, spec, Options{})
 	take("cold", c.limiters[0], 5*time.Microsecond, func(mono.Time) {})
 	c = newCrew(b, 3, spec, Options{})

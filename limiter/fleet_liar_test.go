@@ -105,7 +105,7 @@ func lie(t *rapid.T, n int) {
 	}
 	c.fleets, c.limiters = c.fleets[:n-1], c.limiters[:n-1]
 	bound, _ := c.limiters[0].Excess()
-	bound += 2 * rate * (0.02 + 2*0.01) // here a frame is sent every 20 ms at most, and counts from the next step on: 10 ms later in the mean
+	bound += 2*rate*0.02 + rate*0.1 // a frame is sent every 20 ms at most; and who lies can look like one whose frames are lost for an interval
 	oracle := fleetsim.NewOracle(fleetsim.Limit{Kind: fleetsim.TokenBucket, Rate: rate, Burst: burst})
 	busy, chatty := 0, 0
 	for now := mono.Time(0); now < mono.Time(6*time.Second); now = now.Add(20 * time.Millisecond) {

@@ -43,8 +43,16 @@ func unpack(q uint16) float64 {
 	if q == 0 {
 		return 0
 	}
-	return math.Exp2(float64(q)/2048) / 256
+	return steps[q%2048] * math.Float64frombits(uint64(1023-8+q/2048)<<52)
 }
+
+// steps are 2^(x/2048).
+var steps = func() (s [2048]float64) {
+	for x := range s {
+		s[x] = math.Exp2(float64(x) / 2048)
+	}
+	return s
+}()
 
 // record is what a frame says of a key.
 type record struct {
@@ -81,7 +89,7 @@ type writer struct{ records []record }
 func (w *writer) add(c *cell, now mono.Time) {
 	after := c.level - (c.told.on(now) - c.self.on(now)) // when this is known to all
 	w.records = append(w.records, record{
-		limit: c.of.id, key: c.key, count: uint64(max(0, c.told.c) * 256), slope: packLog(c.told.s), demand: packLog(c.toldD),
+		limit: c.of.id, key: c.key, count: uint64(max(0, c.told.c) * 256), slope: c.wroteS, demand: c.wroteD,
 		level: int16(max(-32000, min(32000, after/c.of.size*8192))),
 		age:   uint16(min(32767, now.Sub(c.born)/(10*time.Millisecond))),
 		life:  c.life, window: c.of.epoch(c),
@@ -156,11 +164,10 @@ func (f *Fleet) Receive(frame []byte, now mono.Time) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, ok := f.numbers[from]; from == f.self || from == 0 || !ok && len(f.peers) >= maxPeers {
-		f.stats.Strangers++
+	i, ok := f.known(from, now)
+	if !ok {
 		return errFrame
 	}
-	i := f.number(from, now) // a node that joins may be heard before it is heard of
 	p := f.peers[i]
 	if incarnation < p.incarnation && now.Sub(p.heard) < oneSecond {
 		return nil // of an earlier life; but a clock may have been set back before this one
@@ -214,10 +221,49 @@ func (l *Limiter) hear(f *Fleet, i int, r *record, incarnation, seq uint32, now 
 	count := float64(r.count) / 256
 	same := q.known && q.incarnation == incarnation && q.life == r.life && (q.window == r.window || m.kind != kindFixed)
 	if same && m.kind != kindSeats && !q.rebase && !q.hearsay {
-		count = max(count, q.c)
+		count = max(count, q.least(m.kind))
 	}
 	next := line{count, min(unpack(r.slope), m.steepest()), now.Add(-f.delay)} // when it was true, as far as we know
 	d := unpack(r.demand)
+	c.book(q, r, &next, late, same, now)
+	apart, compared := q.apart, q.compared
+	if !same || q.rebase {
+		apart, compared = 0, now
+	}
+	if c.of.kind == kindBucket && r.age&calmBit != 0 && c.calm(now) {
+		apart += min(0.3, sec(now.Sub(compared))) * (float64(r.level)/8192*m.size - c.level - apart)
+		compared = now
+	}
+	c.sumS += next.s - q.s
+	c.sumD += d - q.d
+	c.sumV += f.stockWeight(d) - f.stockWeight(q.d)
+	past := q.past
+	past.push(now, d)
+	if late {
+		count = q.own
+	}
+	*q = peerLine{line: next, own: count, d: d, incarnation: incarnation, seq: seq, life: r.life, known: true, past: past, apart: apart, compared: compared, window: r.window}
+	if late {
+		q.window = m.epoch(c)
+	}
+	if m.kind == kindBucket {
+		c.agree()
+	}
+	c.draw(now)
+	c.answer(now)
+}
+
+// least is the count that q cannot go below. What was presumed of it in a fixed window comes back when it says that it was less.
+func (q *peerLine) least(k kind) float64 {
+	if k == kindFixed {
+		return q.own
+	}
+	return q.c
+}
+
+// book charges what the record r of q says, of which next is what q goes by from now on.
+func (c *cell) book(q *peerLine, r *record, next *line, late, same bool, now mono.Time) {
+	m := c.of
 	switch {
 	case late: // that window is closed
 		next.c = q.on(next.t)
@@ -239,28 +285,6 @@ func (l *Limiter) hear(f *Fleet, i int, r *record, incarnation, seq uint32, now 
 			c.correct(min(c.level, float64(r.level)/8192*m.size))
 		}
 	}
-	apart, compared := q.apart, q.compared
-	if !same || q.rebase {
-		apart, compared = 0, now
-	}
-	if c.of.kind == kindBucket && r.age&calmBit != 0 && c.calm(now) {
-		apart += min(0.3, sec(now.Sub(compared))) * (float64(r.level)/8192*m.size - c.level - apart)
-		compared = now
-	}
-	c.sumS += next.s - q.s
-	c.sumD += d - q.d
-	c.sumV += f.stockWeight(d) - f.stockWeight(q.d)
-	past := q.past
-	past.push(now, d)
-	*q = peerLine{line: next, d: d, incarnation: incarnation, seq: seq, life: r.life, known: true, past: past, apart: apart, compared: compared, window: r.window}
-	if late {
-		q.window = m.epoch(c)
-	}
-	if m.kind == kindBucket {
-		c.agree()
-	}
-	c.draw(now)
-	c.answer(now)
 }
 
 // foretold is what q was charged by its slope since it was told, and since the bucket was last full: no more comes back of what it does not
@@ -299,7 +323,8 @@ func (c *cell) followWindow(window uint8, now mono.Time) (late bool) {
 // answer has c tell what the news of a peer make worth telling.
 func (c *cell) answer(now mono.Time) {
 	drift := c.used - c.told.on(now)
-	if c.attempts > 0 || drift > 0.5 {
+	calm := c.of.kind == kindBucket && c.level > 0 && drift <= max(0.5, c.stock*c.level/2) && c.steady(now)
+	if !calm && (c.attempts > 0 || drift > 0.5) {
 		c.of.fleet.agenda.note(c)
 	}
 	if c.e < -0.5 && drift > 0.5 {

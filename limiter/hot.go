@@ -48,23 +48,23 @@ func (s *shard) takeShared(m *shares, k Key, h uint64, n int64, now mono.Time, s
 	if e != nil {
 		b = &e.bucket
 	}
-	c := m.cell(&s.rings, b)
-	var d Decision
-	if c == nil {
-		if d = m.coldAnswer(m.cold.decide(&s.rings, b, n, now)); !d.OK && m.n > 1 {
-			if e == nil {
-				e = s.enterLocked(k, h, now)
-			}
-			if e != nil {
-				b = &e.bucket
-				c = s.heatLocked(m, e, now)
+	if b.last == hot {
+		return s.takeHot(m.cell(&s.rings, b), e, n, now, sp)
+	}
+	d := m.cold.decide(&s.rings, b, n, now)
+	if !d.OK && m.n > 1 {
+		if e == nil {
+			e = s.enterLocked(k, h, now)
+		}
+		if e != nil {
+			b = &e.bucket
+			if c := s.heatLocked(m, e, now); c != nil {
+				return s.takeHot(c, e, n, now, sp)
 			}
 		}
 	}
-	if c != nil {
-		d = m.decide(&s.rings, b, n, now)
-		c.note(d.OK, n, now)
-	}
+	maybe := d.Left < m.enough // it may be time to make the key hot
+	d.Left += m.others
 	if !d.OK {
 		if e != nil {
 			e.count(&e.refused)
@@ -82,15 +82,38 @@ func (s *shard) takeShared(m *shares, k Key, h uint64, n int64, now mono.Time, s
 		e.count(&e.allowed)
 		s.touchLocked(e)
 	}
-	mark := m.spend(&s.rings, b, n, now)
-	if c != nil && c.used >= c.low {
-		c.call()
-	}
-	if c == nil && e != nil && !m.cool(&s.rings, b, now) {
+	mark := m.cold.spend(&s.rings, b, n, now)
+	if maybe && e != nil && !m.cool(&s.rings, b, now) {
 		s.heatLocked(m, e, now)
 	}
 	if sp != nil {
+		mark.from = max(mark.from, now)
 		*sp = spending{mark, s.gen, shared}
+	}
+	return d
+}
+
+// takeHot is take of a key that has a cell.
+func (s *shard) takeHot(c *cell, e *entry, n int64, now mono.Time, sp *spending) Decision {
+	if c.win.end != 0 && now >= c.win.end {
+		c.draw(now) // what it may spend ends with the window
+	}
+	d := c.decide(n, now)
+	c.note(d.OK, n, now)
+	if !d.OK {
+		e.count(&e.refused)
+		return d
+	}
+	e.count(&e.allowed)
+	if s.tracked {
+		s.touchLocked(e)
+	}
+	mark := c.spend(n, now)
+	if c.used >= c.low {
+		c.call()
+	}
+	if sp != nil {
+		*sp = spending{mark, s.gen, false}
 	}
 	return d
 }
@@ -104,7 +127,7 @@ func (s *shard) heatLocked(m *shares, e *entry, now mono.Time) *cell {
 	c := &cell{bytes: bytes, key: e.key, shard: s, of: m, limiter: s.owner, life: m.fleet.newLife(), patience: 1}
 	c.level, c.at, c.born, c.counted, c.full = m.size, now, now, now, now
 	c.self.t, c.told.t = now, now
-	c.sent, c.looked = now.Add(-oneSecond), longAgo
+	c.sent, c.looked, c.upset = now.Add(-oneSecond), longAgo, longAgo
 	c.startWindow(now)
 	c.used = m.owed(&s.rings, &e.bucket, now)
 	c.mark = c.used
@@ -188,7 +211,7 @@ func (c *cell) peer(i int) *peerLine {
 
 // coldAnswer is what a cold bucket's decision says of the whole limit.
 func (m *shares) coldAnswer(d Decision) Decision {
-	d.Left += m.spec.units() - m.part
+	d.Left += m.others
 	return d
 }
 

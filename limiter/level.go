@@ -266,14 +266,27 @@ func tie(k Key, node uint64) uint64 {
 	return h ^ h>>29
 }
 
+const fastTime, slowTime = 0.03, 0.3 // s over which demand is averaged
+
+// fade is what is left of both averages after so many seconds.
+func fade(dt float64) (fast, slow float64) {
+	if dt > 100*slowTime {
+		return 0, 0
+	}
+	slow = math.Exp(-dt / slowTime)
+	x := slow * slow
+	x *= x
+	return x * x * slow * slow, slow // slow^10
+}
+
 // look brings the demand up to date.
 func (c *cell) look(now mono.Time) float64 {
-	const fast, slow = 0.03, 0.3
 	if c.attempts > 0 && c.first > c.counted.Add(2*time.Millisecond) {
 		// Quiet until the first request of this batch.
 		gap := sec(c.first.Sub(c.counted))
-		c.fast *= math.Exp(-gap / fast)
-		c.slow *= math.Exp(-gap / slow)
+		fast, slow := fade(gap)
+		c.fast *= fast
+		c.slow *= slow
 		if m := max(c.cost, 1); c.slow*gap > 6*m {
 			c.slow = 6 * m / gap
 		}
@@ -291,9 +304,10 @@ func (c *cell) look(now mono.Time) float64 {
 	c.attempts, c.asked = 0, 0
 	m := max(c.cost, 1)
 	c.counted = now
-	c.fast += (1 - math.Exp(-dt/fast)) * (r - c.fast)
-	c.slow += (1 - math.Exp(-dt/slow)) * (r - c.slow)
-	if math.Abs(c.fast-c.slow) > 4*math.Sqrt(max(c.slow*m, m*m/fast)/(2*fast)) {
+	fast, slow := fade(dt)
+	c.fast += (1 - fast) * (r - c.fast)
+	c.slow += (1 - slow) * (r - c.slow)
+	if c.jumps(c.fast) {
 		c.slow = c.fast
 	}
 	if silence := sec(now.Sub(c.lastAttempt)); c.slow*silence > 6*m {

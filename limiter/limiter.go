@@ -50,6 +50,7 @@ type Limiter struct {
 
 	fleet *Fleet
 	share uint64
+	peak  atomic.Int64 // 1/256 units a second: the most that a key of a shared limit was asked for
 	over  atomic.Int64 // 1/256 units: the most that a shared limit was seen to be exceeded by
 
 	mu      sync.Mutex // one SetSpec at a time

@@ -7,6 +7,16 @@ import (
 	"weir/internal/mono"
 )
 
+// known returns the number of the node that something came from, and false if it can be none: a node that joins may be heard before it is
+// heard of.
+func (f *Fleet) known(id uint64, now mono.Time) (i int, ok bool) {
+	if _, there := f.numbers[id]; id == f.self || id == 0 || !there && len(f.peers) >= maxPeers {
+		f.stats.Strangers++
+		return 0, false
+	}
+	return f.number(id, now), true
+}
+
 // number returns the number of a node, which is not this one. One that has been gone for long gives its number to the next.
 func (f *Fleet) number(id uint64, now mono.Time) int {
 	if i, ok := f.numbers[id]; ok {
@@ -113,7 +123,10 @@ func (f *Fleet) cutOff(now mono.Time, i int, since mono.Time) {
 	p := f.peers[i]
 	p.stale, p.staleAt = true, now
 	f.recount(now)
-	f.each(func(c *cell) { c.freeze(now, i, since) })
+	f.each(func(c *cell) {
+		c.freeze(now, i, since)
+		f.agenda.note(c)
+	})
 }
 
 // liveness marks peers that fell silent, and decides what becomes of the shares of the dead.
@@ -134,7 +147,7 @@ func (f *Fleet) liveness(now mono.Time) {
 		}
 	}
 	f.unheard(now)
-	live := f.live()
+	live := min(f.live(), f.view().fresh) // who is not heard helps nobody to a majority, dead or not yet
 	if 2*live <= f.total {
 		f.minorAt = now
 	}
@@ -280,9 +293,10 @@ func (f *Fleet) remove(now mono.Time, i int, failed bool) {
 		if i < len(c.peers) && c.peers[i].known {
 			c.forget(now, &c.peers[i], failed)
 		}
-		c.patience = 1
+		c.patience, c.upset = 1, now
 		c.sent = now.Add(-oneSecond)
 		c.draw(now)
+		f.agenda.note(c)
 	})
 }
 
@@ -332,7 +346,10 @@ func (f *Fleet) meet(now mono.Time, i int, mutual bool) bool {
 		p.stale = false
 		f.recount(now)
 		long := now.Sub(p.staleAt) > oneSecond
-		f.each(func(c *cell) { c.heal(now, i, long) })
+		f.each(func(c *cell) {
+			c.heal(now, i, long)
+			f.agenda.note(c)
+		})
 		f.weigh(now)
 	}
 	return true
@@ -357,7 +374,7 @@ func (c *cell) heal(now mono.Time, i int, long bool) {
 			c.peers[i].rebase = true
 		}
 	}
-	c.patience = 1
+	c.patience, c.upset = 1, now
 	c.sent = now.Add(-oneSecond)
 	c.draw(now)
 }

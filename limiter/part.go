@@ -128,7 +128,7 @@ func (c *cell) anew(at mono.Time) {
 	}
 	for i := range c.peers {
 		q := &c.peers[i]
-		q.line, q.window = line{0, q.s, at}, c.of.epoch(c)
+		q.line, q.own, q.window = line{0, q.s, at}, 0, c.of.epoch(c)
 	}
 	c.setAside(at)
 }

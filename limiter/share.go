@@ -27,6 +27,9 @@ type shares struct {
 	n      int     // nodes
 	cold   meter
 	part   int64 // units of a cold key's full bucket
+	others int64 // units of the whole limit that part has not
+	enough int64 // what is left of part while a key is sure to stay cold
+	flow   bool  // requests go on one by one
 	whole  meter // of the whole limit, for its windows
 	fleet  *Fleet
 	id     uint64
@@ -59,6 +62,12 @@ func newShares(s Spec, epoch int64, f *Fleet, id uint64) *shares {
 		m.part = min(s.Rate.Burst, max(1, s.Rate.Burst/int64(m.n)+slack))
 		m.cold = coldBucket(s, m.part, m.n)
 	}
+	m.others = s.units() - m.part
+	m.enough = m.part - m.part/2
+	if m.kind == kindSliding {
+		m.enough = m.part - m.part/8
+	}
+	m.flow = s.Algorithm == LeakyBucket && s.MaxWait > 0
 	return m
 }
 
@@ -79,7 +88,7 @@ func coldBucket(s Spec, part int64, n int) meter {
 func (m *shares) exact() bool { return m.kind == kindFixed || m.kind == kindSeats }
 
 // smooth reports whether requests go on one by one.
-func (m *shares) smooth() bool { return m.spec.Algorithm == LeakyBucket && m.spec.MaxWait > 0 }
+func (m *shares) smooth() bool { return m.flow }
 
 // slack is the units by which each of n nodes may overdraw its share.
 func (m *shares) slack(n int) float64 {

@@ -3,6 +3,7 @@ package limiter
 import (
 	"encoding/binary"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"weir/internal/mono"
@@ -84,8 +85,7 @@ func (f *Fleet) Merge(state []byte, now mono.Time) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, ok := f.numbers[binary.LittleEndian.Uint64(state[1:])]; !ok {
-		f.stats.Strangers++
+	if _, ok := f.known(binary.LittleEndian.Uint64(state[1:]), now); !ok {
 		return errFrame
 	}
 	le := binary.LittleEndian
@@ -125,6 +125,9 @@ func (l *Limiter) learn(f *Fleet, b []byte, now mono.Time) {
 	}
 	c.advance(now)
 	level, refill := f64(24), f64(40)
+	if !finite(level) || !finite(refill) || !finite(f64(32)) {
+		return
+	}
 	if window := int64(le.Uint64(b[48:])); window != c.win.number && m.kind == kindFixed || !(level < c.level) && m.kind != kindSliding {
 		return // of another window, or nothing that is not known
 	}
@@ -148,11 +151,19 @@ func (l *Limiter) learn(f *Fleet, b []byte, now mono.Time) {
 	c.draw(now)
 }
 
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+// reminded is how long after its start a node is told what it spent in its earlier life.
+const reminded = 10 * time.Second
+
 // learnLine takes in what a node said of a third, which has said nothing itself yet.
 func (c *cell) learnLine(f *Fleet, b []byte, now mono.Time) {
 	le := binary.LittleEndian
 	count := math.Float64frombits(le.Uint64(b[14:]))
 	if le.Uint64(b) == f.self && le.Uint32(b[8:]) != f.incarnation && c.of.kind == kindFixed && count >= 0 && count < 1<<53 {
+		if c.told.c > 0 || now.Sub(f.began) > reminded {
+			return // it is late for that: nobody may forgive what is spent in this life
+		}
 		// What is restored from disk is in it already, as far as another node has heard of it.
 		if known := count - c.win.before; known > 0 {
 			c.used -= min(known, max(0, c.used-c.self.on(now)))
@@ -235,21 +246,27 @@ func (f *Fleet) Stats() FleetStats {
 
 // measure notes by how much the limit is exceeded, as far as this node knows.
 func (c *cell) measure(now mono.Time) {
+	raise(&c.limiter.peak, c.sumD+c.demand)
 	if c.of.kind == kindSeats || c.frozen > 0 {
 		return
 	}
 	if over := -(c.level - max(0, c.used-c.self.on(now))) - c.sumS*sec(c.of.fleet.interval); over > 0 {
-		n := int64(over * 256)
-		for o := &c.limiter.over; ; {
-			if old := o.Load(); n <= old || o.CompareAndSwap(old, n) {
-				return
-			}
+		raise(&c.limiter.over, over)
+	}
+}
+
+// raise makes v, in 1/256 units, the highest so far.
+func raise(most *atomic.Int64, v float64) {
+	n := int64(min(v, 1<<50) * 256)
+	for {
+		if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
+			return
 		}
 	}
 }
 
-// Excess says how far a shared limit may be exceeded, in units: by derivation (doc.go, Shared limits) at worst, with all nodes in touch,
-// and the most that this node has seen.
+// Excess says how far a shared limit may be exceeded, in units: by derivation (doc.go, Shared limits) at worst, with all nodes in touch and
+// the busiest key asked for as much as it was at most so far; and the most that this node has seen.
 func (l *Limiter) Excess() (bound, seen float64) {
 	if l.fleet == nil {
 		return 0, 0
@@ -258,17 +275,17 @@ func (l *Limiter) Excess() (bound, seen float64) {
 	s.mu.Lock()
 	m := s.meter.(*shares)
 	s.mu.Unlock()
-	return m.bound(), float64(l.over.Load()) / 256
+	return m.bound(float64(l.peak.Load()) / 256), float64(l.over.Load()) / 256
 }
 
-// bound is the most by which the limit can be exceeded while all nodes are in touch.
-func (m *shares) bound() float64 {
+// bound is the most by which the limit can be exceeded while all nodes are in touch and no key is asked for more than peak units a second.
+func (m *shares) bound(peak float64) float64 {
 	v := m.fleet.view()
 	if v.n == 1 {
 		return 0
 	}
 	n := float64(v.n)
-	flight := 2 * m.nominal() * sec(2*v.delay+minGap)
+	flight := min(2*max(m.nominal(), peak)*sec(2*v.delay+minGap), m.size)
 	if m.exact() {
 		return n + flight
 	}

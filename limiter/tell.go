@@ -12,7 +12,7 @@ func (c *cell) wants(now mono.Time, regular bool) bool {
 	d := c.look(now)
 	c.draw(now)
 	c.looked = now
-	if d == 0 && c.toldD == 0 && math.Abs(c.used-c.told.c) < 1.0/256 && c.told.s == 0 {
+	if c.nothing(d) {
 		return false
 	}
 	drift := c.used - c.told.on(now)
@@ -32,10 +32,8 @@ func (c *cell) wants(now mono.Time, regular bool) bool {
 	if c.of.kind == kindSeats && c.scarce() && drift <= -c.surplus() {
 		return true // others may be waiting for what is free here
 	}
-	m := max(c.cost, 1)
-	sigma := 3 * math.Sqrt(max(d*m, m*m)/(2*0.3))
 	near := !c.far(d) && (c.level < 0.8*c.of.size || d > c.due || c.told.s > 0 && d < c.told.s/2)
-	if near && math.Abs(d-c.toldD) > max(c.toldD/4, sigma) {
+	if near && c.differs(d) {
 		return true
 	}
 	if !regular {
@@ -51,6 +49,60 @@ func (c *cell) wants(now mono.Time, regular bool) bool {
 	return c.active(d) && now.Sub(c.sent) >= time.Duration(c.patience)*interval-interval/4
 }
 
+// nothing reports that there is nothing to tell.
+func (c *cell) nothing(d float64) bool {
+	return d == 0 && c.toldD == 0 && math.Abs(c.used-c.told.c) < 1.0/256 && c.told.s == 0
+}
+
+// differs reports that demand d is another than told, and not by chance.
+func (c *cell) differs(d float64) bool {
+	by := math.Abs(d - c.toldD)
+	if by <= c.toldD/4 {
+		return false
+	}
+	return by > c.chance(d)
+}
+
+// chance is by how much the measured demand may differ from d by chance.
+func (c *cell) chance(d float64) float64 {
+	m := max(c.cost, 1)
+	return 3 * math.Sqrt(max(d*m, m*m)/(2*slowTime))
+}
+
+// steady reports that c goes on as it foretold, without working anything out: what it did not use is no more than may be, and the demand that
+// look would find, roughly, is not worth telling.
+func (c *cell) steady(now mono.Time) bool {
+	if c.owe || c.troubled(now) || !c.calm(now) || c.used-c.told.on(now) < -c.unusedAt() {
+		return false
+	}
+	rise := (c.refill() - c.sumS - c.self.s - c.tax()) * sec(now.Sub(c.at))
+	if level := c.level + rise; (level > 0) != (c.level > 0) || level > c.of.size {
+		return false // what may be spent goes by another share
+	}
+	dt, m := sec(now.Sub(c.counted)), max(c.cost, 1)
+	if c.attempts == 0 && c.slow*sec(now.Sub(c.lastAttempt)) > 6*m {
+		return false
+	}
+	more := c.attempts - c.slow*dt
+	if math.Abs(more) <= m && math.Abs(c.slow-c.toldD) <= c.toldD/8 {
+		return true
+	}
+	recent := c.fast + (c.attempts-c.fast*dt)/max(dt, fastTime)
+	return !c.differs(c.slow+more/max(dt, slowTime)) && !c.jumps(recent)
+}
+
+// troubled reports that nodes were not in touch lately: levels may differ, and only what is told often brings them together.
+func (c *cell) troubled(now mono.Time) bool {
+	v := c.of.fleet.view()
+	return c.frozen != 0 || v.fresh < v.n || v.keep < 1 || now.Sub(c.upset) < 5*oneSecond
+}
+
+// jumps reports that a recent demand is another than that of a longer time, and not by chance.
+func (c *cell) jumps(recent float64) bool {
+	m := max(c.cost, 1)
+	return math.Abs(recent-c.slow) > 4*math.Sqrt(max(c.slow*m, m*m/fastTime)/(2*fastTime))
+}
+
 // far says that a long window cannot be exhausted soon: nothing is worth telling but that a share is half gone.
 func (c *cell) far(d float64) bool {
 	return c.win.end != 0 && c.level > 30*(c.sumD+d) && c.level > 0
@@ -58,19 +110,25 @@ func (c *cell) far(d float64) bool {
 
 // tell writes a record of c, and changes what the others are taken to know.
 func (f *Fleet) tell(c *cell, now mono.Time, w *writer) {
-	d := unpack(packLog(c.slow))
+	c.wroteD = packLog(c.slow)
+	d := unpack(c.wroteD)
 	c.rate = c.weight(d)
 	due := c.dueAt(c.rate)
 	s := min(d, due)
 	if c.of.kind == kindSeats || c.level >= c.of.size*0.999 && d < due/2 || c.far(d) {
 		s = 0 // far from the limit: what overflows refills
 	}
-	s = unpack(packLog(s))
+	c.wroteS = packLog(s)
+	s = unpack(c.wroteS)
 	count := math.Floor(c.used*256) / 256
 	if c.of.kind != kindSeats {
 		count = max(count, c.told.c) // what was told is not taken back: it stays mine to spend
 	}
-	if drift := count - c.told.on(now); math.Abs(drift) > 1.5 || math.Abs(s-c.told.s) > c.told.s/10 || math.Abs(d-c.toldD) > c.toldD/4 {
+	by := 0.0 // by chance
+	if !c.troubled(now) {
+		by = c.chance(d) / 3
+	}
+	if drift := count - c.told.on(now); math.Abs(drift) > 1.5 || math.Abs(s-c.told.s) > max(c.told.s/10, by) || math.Abs(d-c.toldD) > max(c.toldD/4, 3*by) {
 		c.patience = 1
 	} else if c.patience < c.mostPatience() {
 		c.patience *= 2
@@ -86,7 +144,7 @@ func (f *Fleet) tell(c *cell, now mono.Time, w *writer) {
 
 // adopt has what was told count: at once where it is to my loss, else when the others have it.
 func (f *Fleet) adopt(c *cell, l line, d float64, now mono.Time) {
-	hold := 2 * f.delay
+	hold := 2*f.delay + minGap // until what the others had not told is here
 	gains := l.c > c.self.on(now) || l.s > c.self.s
 	if hold == 0 || len(c.gains) > 6 {
 		c.gains = c.gains[:0]

@@ -205,15 +205,20 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 			}
 		}
 	}()
-	snap, err := a.gw.Compile(conf)
-	if err != nil {
-		return err
-	}
-	undo = append(undo, snap.Discard)
 	applyFleet, err := a.prepareFleet(conf)
 	if err != nil {
 		return err
 	}
+	snap, err := a.gw.Compile(conf)
+	if err != nil {
+		return err
+	}
+	installed := false
+	undo = append(undo, func() {
+		if !installed {
+			snap.Discard()
+		}
+	})
 	forget, err := a.prepareQuotas(conf, snap)
 	if err != nil {
 		return err
@@ -224,43 +229,61 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 	if a.stopped.Load() {
 		return errStopping
 	}
+	use, err := a.prepareSockets(conf, &undo)
+	if err != nil {
+		return err
+	}
+	a.gw.Install(snap)
+	installed = true
+	if err = a.joinFleet(conf); err != nil { // the limits are there to learn what others have spent, and no request is yet
+		return err
+	}
+	applyFleet()
+	a.base, a.extras = base, extras
+	a.show(conf)
+	use()
+	return nil
+}
+
+// prepareSockets has ready what conf wants of sockets, certificates and the access log, for use to put in force. What it adds to undo is for
+// when conf comes to nothing.
+func (a *app) prepareSockets(conf *config.Config, undo *[]func()) (use func(), err error) {
 	added, err := a.bind(conf)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	undo = append(undo, func() { closeAll(added) })
+	*undo = append(*undo, func() { closeAll(added) })
 	adminChange, err := a.prepareAdmin(conf)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	undo = append(undo, adminChange.discard)
+	*undo = append(*undo, adminChange.discard)
 	log, err := a.prepareAccessLog(conf)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	undo = append(undo, func() { a.discardAccessLog(log) })
+	*undo = append(*undo, func() { a.discardAccessLog(log) })
 	if err = a.applyTLS(conf); err != nil {
-		return err
+		return nil, err
 	}
+	return func() {
+		a.useAccessLog(log)
+		a.useSockets(conf, added)
+		a.useAdmin(conf, adminChange)
+	}, nil
+}
+
+// show makes conf what people are shown as in force.
+func (a *app) show(conf *config.Config) {
+	a.setLogLevel(conf)
+	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
+	a.conf.Store(conf)
+}
+
+func (a *app) setLogLevel(conf *config.Config) {
 	if err := a.level.UnmarshalText([]byte(conf.Telemetry.Log.Level)); err != nil {
 		a.log.Error("BUG: log level", "error", err)
 	}
-	a.reloaded.Store(&telemetry.ConfigInfo{Hash: conf.Hash(), ReloadOK: true, ReloadedAt: time.Now()})
-	a.gw.Install(snap)
-	if a.fleet != nil && a.fleet.node == nil { // the limits are there to learn what others have spent, and no request is yet
-		ctx, cancel := a.patience()
-		defer cancel()
-		if err = a.fleet.start(ctx, a.ctx, conf); err != nil {
-			return err
-		}
-	}
-	a.base, a.extras = base, extras
-	applyFleet()
-	a.conf.Store(conf) // what people are shown is in force
-	a.useAccessLog(log)
-	a.useSockets(conf, added)
-	a.useAdmin(conf, adminChange)
-	return nil
 }
 
 func (a *app) http01(path, host string) ([]byte, bool) {

@@ -133,6 +133,16 @@ func (f *fleet) leave(timeout time.Duration) error {
 	return f.node.Leave(timeout)
 }
 
+// joinFleet joins the others, the first time.
+func (a *app) joinFleet(conf *config.Config) error {
+	if a.fleet == nil || a.fleet.node != nil {
+		return nil
+	}
+	ctx, cancel := a.patience()
+	defer cancel()
+	return a.fleet.start(ctx, a.ctx, conf)
+}
+
 // checkCluster says what is wrong with the cluster's part of a configuration beyond what the file shows.
 func checkCluster(conf *config.Config) error {
 	if !conf.Cluster.Enabled {

@@ -48,9 +48,7 @@ func (g *Gateway) Install(s *Snapshot) {
 	if plan.verifier != oldTokens {
 		plan.verifier.start()
 	}
-	if plan.store != nil {
-		s.store = plan.store.Store
-	}
+	s.useStore(plan.store)
 	g.budget.Set(int64(s.conf.Node.LimiterMemory) - s.fixed)
 
 	for _, pc := range plan.pools {

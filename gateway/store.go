@@ -67,6 +67,13 @@ func (s *keptStore) open(l *live) {
 	l.mu.Unlock()
 }
 
+// useStore makes k, which is open, what decides policies of scope: strict.
+func (s *Snapshot) useStore(k *keptStore) {
+	if k != nil {
+		s.store = k.Store
+	}
+}
+
 // storePatience is how long a new store may take to answer before requests are let at it.
 const storePatience = 500 * time.Millisecond
 

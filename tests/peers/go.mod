@@ -4,6 +4,8 @@ go 1.26.0
 
 tool github.com/letsencrypt/pebble/v2/cmd/pebble
 
+require github.com/valyala/fasthttp v1.78.0
+
 require (
 	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
@@ -12,7 +14,6 @@ require (
 	github.com/miekg/dns v1.1.62 // indirect
 	github.com/molecule-man/go-brrr v1.3.1 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
-	github.com/valyala/fasthttp v1.78.0 // indirect
 	golang.org/x/mod v0.24.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/sync v0.14.0 // indirect

@@ -11,7 +11,7 @@ require (
 
 require (
 	github.com/dchest/siphash v1.2.3 // indirect
-	github.com/hashicorp/golang-lru v0.5.4 // indirect
+	github.com/hashicorp/golang-lru v1.0.2 // indirect
 )
 
 replace (

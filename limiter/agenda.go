@@ -124,7 +124,11 @@ func (c *cell) restsFor(next mono.Time) int64 {
 		return rest - int64(c.key.Lo>>40)%(rest/4+1) // not all at once
 	case c.active(c.slow):
 		wait := c.sent.Add(time.Duration(c.patience)*interval - interval/4).Sub(next)
-		return min(max(0, int64((wait+interval-1)/interval)), farthest-1)
+		rest := min(max(0, int64((wait+interval-1)/interval)), farthest-1)
+		if c.used-c.told.c > 0.5 { // which is to be told soon when nobody asks any more
+			rest = min(rest, int64(lastWord/interval)+4)
+		}
+		return rest
 	}
 	return 3
 }

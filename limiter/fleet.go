@@ -20,14 +20,15 @@ const (
 	tieHold     = 10 * time.Second // an exact half takes over after this
 	abandon     = time.Minute      // without a quorum for so long, everything is taken over
 	oneSecond   = time.Second
-	slackShare  = 0.01 // of the size and a second's refill: what all nodes together may overdraw
-	idleShare   = 0.01 // of the size, by which levels may differ for good
-	floorShare  = 0.02 // of the rate, for nodes that show no demand
-	minority    = 0.1  // of its share, for a side that hears less than half
-	lookAhead   = 0.05 // s of demand for which a node keeps stock
-	lateShare   = 40   // of a sliding window, how late a spending is told at most, one by this
-	stockTime   = 0.5  // s in which the stock of a window may be spent
-	debtTime    = 0.5  // s of refill that a bucket may owe beyond its size
+	slackShare  = 0.01          // of the size and a second's refill: what all nodes together may overdraw
+	idleShare   = 0.01          // of the size, by which levels may differ for good
+	floorShare  = 0.02          // of the rate, for nodes that show no demand
+	minority    = 0.1           // of its share, for a side that hears less than half
+	lastWord    = oneSecond / 2 // after the last request, what was not told is told
+	lookAhead   = 0.05          // s of demand for which a node keeps stock
+	lateShare   = 40            // of a sliding window, how late a spending is told at most, one by this
+	stockTime   = 0.5           // s in which the stock of a window may be spent
+	debtTime    = 0.5           // s of refill that a bucket may owe beyond its size
 	maxPatience = 8
 )
 

@@ -42,6 +42,9 @@ func (c *cell) wants(now mono.Time, regular bool) bool {
 	if c.of.kind == kindSliding && drift > 0.5 && now.Sub(c.sent) >= c.of.length()/lateShare {
 		return true // what is told late comes back late
 	}
+	if drift > 0.5 && now.Sub(c.lastAttempt) >= lastWord {
+		return true // nobody asks any more: the others should count alike
+	}
 	if c.toldD > 0 && d == 0 || c.toldD > 0.02*c.of.nominal()/float64(c.of.n) && d < c.toldD/5 {
 		return true // the demand is over
 	}

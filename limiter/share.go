@@ -24,6 +24,7 @@ type shares struct {
 	kind   kind
 	size   float64 // units
 	refill float64 // a second
+	unit   float64 // seconds in which one unit refills
 	n      int     // nodes
 	cold   meter
 	part   int64 // units of a cold key's full bucket
@@ -58,6 +59,7 @@ func newShares(s Spec, epoch int64, f *Fleet, id uint64) *shares {
 		m.cold = seats{limit: m.part}
 	default:
 		m.size, m.refill = float64(s.Rate.Burst), float64(s.Rate.N)/sec(s.Rate.Per)
+		m.unit = 1 / m.refill
 		slack := int64(m.slack(m.n))
 		m.part = min(s.Rate.Burst, max(1, s.Rate.Burst/int64(m.n)+slack))
 		m.cold = coldBucket(s, m.part, m.n)

@@ -28,7 +28,6 @@ type cell struct {
 	next           mono.Time // smooth: when the next request may go on
 	low            float64   // used, at which the others should hear of it
 	slack, whole   float64   // a request of at most whole passes while used is slack below the line at least
-	ends           mono.Time
 
 	// The level: what is left for all, as far as the lines tell.
 	level   float64
@@ -64,9 +63,8 @@ type cell struct {
 	// By how much the level is lower than by what nodes said they charged, and the rate at which that grows: as much may come back when
 	// others say so.
 	presumed, presuming float64
-	patience,
-	number int // ticks between two frames that tell nothing new; of the window
-	past history
+	patience            int // ticks between two frames that tell nothing new
+	past                history
 
 	// Demand.
 	fast, slow  float64

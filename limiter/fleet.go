@@ -77,7 +77,6 @@ type Fleet struct {
 	began    mono.Time
 	delay    time.Duration
 	keep     float64
-	regular  bool   // the frame being received is
 	unsent   writer // told out of turn
 	looks    uint64 // at cells, by Step
 	stats    FleetStats

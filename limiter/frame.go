@@ -180,7 +180,6 @@ func (f *Fleet) Receive(frame []byte, now mono.Time) error {
 		return nil
 	}
 	f.admit()
-	f.regular = frame[1]&1 != 0
 	for len(b) > 0 {
 		if len(b) < sectionHead || len(b) < sectionHead+int(b[8])*recordLen {
 			return errFrame

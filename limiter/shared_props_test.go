@@ -86,30 +86,6 @@ var sharedSpecs = []Spec{
 	{Algorithm: Concurrency, Rate: Rate{N: 30}},
 }
 
-// sharedOp is one thing that happens to a charge.
-func sharedOp(t *rapid.T, l *Limiter, open []*Charge, k Key, now mono.Time) []*Charge {
-	pick := func() int { return rapid.IntRange(0, len(open)-1).Draw(t, "which") }
-	switch op := rapid.IntRange(0, 9).Draw(t, "op"); {
-	case op < 6 || len(open) == 0:
-		c := new(Charge)
-		c.Add(l, k, int64(rapid.IntRange(1, 5).Draw(t, "n")))
-		if c.Take(now) < 0 {
-			open = append(open, c)
-		}
-	case op == 6:
-		open[pick()].Correct(0, int64(rapid.IntRange(0, 9).Draw(t, "n")), now)
-	case op == 7:
-		i := pick()
-		open[i].Refund(now)
-		open = append(open[:i], open[i+1:]...)
-	default:
-		i := pick()
-		open[i].Settle(now)
-		open = append(open[:i], open[i+1:]...)
-	}
-	return open
-}
-
 // TestSharedAlone: a fleet of one node answers as a limiter of its own does.
 func TestSharedAlone(t *testing.T) {
 	for i, s := range sharedSpecs {

@@ -253,15 +253,7 @@ func took(d time.Duration) string {
 
 // TestFleetFarAway: 50 ms from node to node, and 5 % of the packets lost.
 func TestFleetFarAway(t *testing.T) {
-	loads := []struct {
-		name string
-		rate func(int, time.Duration) float64
-	}{
-		{"balanced, 2 × the limit", spread(2*fleetRate, 1, 1, 1)},
-		{"90 / 5 / 5, 2 × the limit", spread(2*fleetRate, 90, 5, 5)},
-		{"90 % at another node each second, 2 × the limit", movingSpot(2 * fleetRate)},
-		{"balanced, 95 % of the limit", spread(0.95*fleetRate, 1, 1, 1)},
-	}
+	loads := fleetDemands[:4]
 	twice(t, func() (problems []string, stall time.Duration) {
 		nw := newNetwork(t, 3)
 		nw.rule(-1, -1, rule{loss: 0.05, delay: 50 * time.Millisecond})

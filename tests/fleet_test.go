@@ -154,24 +154,26 @@ func movingSpot(total float64) func(int, time.Duration) float64 {
 
 const accuracyColumns = "demand | offered | admitted | one bucket admits | error | most over the envelope | by times of answers | bound shown | seen by nodes"
 
+// fleetDemands are how clients spread what they ask of three gateways.
+var fleetDemands = []struct {
+	name string
+	rate func(int, time.Duration) float64
+}{
+	{"balanced, 2 × the limit", spread(2*fleetRate, 1, 1, 1)},
+	{"90 / 5 / 5, 2 × the limit", spread(2*fleetRate, 90, 5, 5)},
+	{"90 % at another node each second, 2 × the limit", movingSpot(2 * fleetRate)},
+	{"balanced, 95 % of the limit", spread(0.95*fleetRate, 1, 1, 1)},
+	{"90 / 5 / 5, 95 % of the limit", spread(0.95*fleetRate, 90, 5, 5)},
+}
+
 // TestFleetAccuracy has clients with one limit at three gateways: what they are given in the long run is what one gateway alone would
 // give, within 0.1 % and a unit, however the demand is spread.
 func TestFleetAccuracy(t *testing.T) {
-	loads := []struct {
-		name string
-		rate func(int, time.Duration) float64
-	}{
-		{"balanced, 2 × the limit", spread(2*fleetRate, 1, 1, 1)},
-		{"90 / 5 / 5, 2 × the limit", spread(2*fleetRate, 90, 5, 5)},
-		{"90 % at another node each second, 2 × the limit", movingSpot(2 * fleetRate)},
-		{"balanced, 95 % of the limit", spread(0.95*fleetRate, 1, 1, 1)},
-		{"90 / 5 / 5, 95 % of the limit", spread(0.95*fleetRate, 90, 5, 5)},
-	}
 	twice(t, func() (problems []string, stall time.Duration) {
 		f := startFleet(t, 3, nil, fleetPolicy)
-		drives := make([]*drive, len(loads))
+		drives := make([]*drive, len(fleetDemands))
 		var wg sync.WaitGroup
-		for i, l := range loads {
+		for i, l := range fleetDemands {
 			drives[i] = &drive{nodes: f.nodes, field: "x-user", users: []string{"user-" + strconv.Itoa(i)}, rate: l.rate}
 			wg.Go(func() { drives[i].run(t, lasting(20*time.Second, time.Minute)) })
 		}
@@ -182,16 +184,16 @@ func TestFleetAccuracy(t *testing.T) {
 			o := d.tally(fleetBurst, fleetRate)
 			stall = max(stall, d.stall)
 			answers += o.admitted + o.refused
-			record(t, "Three gateways in touch", accuracyColumns, loads[i].name, o.offered, o.admitted, o.ideal, percent(o.err()),
+			record(t, "Three gateways in touch", accuracyColumns, fleetDemands[i].name, o.offered, o.admitted, o.ideal, percent(o.err()),
 				fmt.Sprintf("%+.1f", o.over), fmt.Sprintf("%+.1f", o.apparent), bound, seen)
 			if o.faults > 0 {
-				problems = append(problems, fmt.Sprintf("%s: %d requests without an answer", loads[i].name, o.faults))
+				problems = append(problems, fmt.Sprintf("%s: %d requests without an answer", fleetDemands[i].name, o.faults))
 			}
 			if diff := float64(o.admitted - o.ideal); math.Abs(diff) > 0.001*float64(o.ideal)+1 {
-				problems = append(problems, fmt.Sprintf("%s: %d admitted, one bucket admits %d: %s", loads[i].name, o.admitted, o.ideal, percent(o.err())))
+				problems = append(problems, fmt.Sprintf("%s: %d admitted, one bucket admits %d: %s", fleetDemands[i].name, o.admitted, o.ideal, percent(o.err())))
 			}
 			if o.over > bound {
-				problems = append(problems, fmt.Sprintf("%s: %.1f over the envelope, the bound is %.1f", loads[i].name, o.over, bound))
+				problems = append(problems, fmt.Sprintf("%s: %.1f over the envelope, the bound is %.1f", fleetDemands[i].name, o.over, bound))
 			}
 		}
 		if n := f.decided("shared", "allowed") + f.decided("shared", "refused"); n != answers {

@@ -191,6 +191,6 @@ func refund(l *Limiter, k Key, n int64, now mono.Time) {
 
 // spendAs is take, with what was spent.
 func (s *shard) spendAs(k Key, h uint64, n int64, now mono.Time) (d Decision, sp spending) {
-	d = s.take(k, h, n, now, &sp)
+	s.take(k, h, n, now, &d, &sp)
 	return d, sp
 }

@@ -165,32 +165,29 @@ func (c *cell) limit(now mono.Time) float64 {
 	return min(c.top, c.base+c.slope*sec(now.Sub(c.drawn))) + grain
 }
 
-// decide answers for n units and changes nothing.
-func (c *cell) decide(n int64, now mono.Time) Decision {
-	f, lim := float64(n), c.limit(now)
-	left := c.left(now)
-	d := Decision{OK: n == 0 || c.used+f <= lim || f <= c.whole && c.used <= lim-c.slack}
-	if n == 0 {
-		// nothing to wait for
-	} else if m := c.of; m.spec.MaxWait > 0 && f <= m.size && (!d.OK || m.smooth()) {
+// decide sets d to the answer for n units and changes nothing.
+func (c *cell) decide(n int64, now mono.Time, d *Decision) {
+	m, f, lim, left := c.of, float64(n), c.limit(now), c.left(now)
+	*d = Decision{OK: n == 0 || c.used+f <= lim || f <= c.whole && c.used <= lim-c.slack}
+	if m.spec.MaxWait > 0 && n > 0 && f <= m.size && (!d.OK || m.smooth()) {
 		wait := c.ahead(f, lim, now)
-		if wait > m.spec.MaxWait {
+		if d.OK = wait <= m.spec.MaxWait; d.OK {
+			d.Wait = wait
+		} else {
+			d.Retry = wait - m.spec.MaxWait
 			left = max(0, left)
-			return Decision{Left: int64(left + grain), Retry: wait - m.spec.MaxWait, Reset: c.reset(left, now)}
 		}
-		d = Decision{OK: true, Wait: wait}
 	}
 	switch {
 	case d.OK:
 		left -= f
-	case f > c.of.size:
+	case f > m.size:
 		d.Retry = Never
-	default:
+	case d.Retry == 0:
 		d.Retry = c.retry(f, lim, left, now)
 	}
 	d.Left = max(0, int64(left+grain))
 	d.Reset = c.reset(left, now)
-	return d
 }
 
 // ahead is how long a request must wait that is let in ahead of time: until the line reaches it, and where requests go one by one, until

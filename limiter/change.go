@@ -19,8 +19,13 @@ func (s *shard) change(m meter, now mono.Time) {
 	if renumbered(s.meter, m) {
 		s.gen++
 	}
-	s.meter = m
+	s.setMeter(m)
 	s.mu.Unlock()
+}
+
+func (s *shard) setMeter(m meter) {
+	s.meter = m
+	s.common, _ = m.(*shares)
 }
 
 // renumbered reports whether marks of old mean something else to m, a meter of the same algorithm.

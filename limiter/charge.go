@@ -70,8 +70,9 @@ func (c *Charge) Take(now mono.Time) (refusedBy int) {
 	for i := range c.steps {
 		p := &c.steps[i]
 		s, h := p.limiter.shard(p.key)
-		d := s.take(p.key, h, p.n, now, &p.spending)
-		c.decisions = append(c.decisions, d)
+		c.decisions = append(c.decisions, Decision{})
+		d := &c.decisions[i]
+		s.take(p.key, h, p.n, now, d, &p.spending)
 		if !d.OK && !p.soft {
 			s.count(false)
 			c.back(i, now)

@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,6 +110,16 @@ func BenchmarkFleetTake(b *testing.B) {
 				now = now.Add(pass)
 				l.Take(simKey(1), 1, now)
 			}
+		})
+		b.Run(name+", two at once", func(b *testing.B) {
+			var at atomic.Int64
+			at.Store(int64(time.Hour))
+			b.SetParallelism(1)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					l.Take(simKey(1), 1, mono.Time(at.Add(int64(pass))))
+				}
+			})
 		})
 	}
 	spec := Spec{Rate: plenty}

@@ -42,16 +42,17 @@ func (m *shares) cellBytes() int64 {
 }
 
 // takeShared is take of a limit that a fleet shares. The shard is locked.
-func (s *shard) takeShared(m *shares, k Key, h uint64, n int64, now mono.Time, sp *spending) Decision {
+func (s *shard) takeShared(m *shares, k Key, h uint64, n int64, now mono.Time, d *Decision, sp *spending) {
 	e := s.findLocked(k, h)
 	b := &s.unknown
 	if e != nil {
 		b = &e.bucket
 	}
 	if b.last == hot {
-		return s.takeHot(m.cell(&s.rings, b), e, n, now, sp)
+		s.takeHot(s.rings.cells.get(int(b.x)), e, n, now, d, sp)
+		return
 	}
-	d := m.cold.decide(&s.rings, b, n, now)
+	*d = m.cold.decide(&s.rings, b, n, now)
 	if !d.OK && m.n > 1 {
 		if e == nil {
 			e = s.enterLocked(k, h, now)
@@ -59,7 +60,8 @@ func (s *shard) takeShared(m *shares, k Key, h uint64, n int64, now mono.Time, s
 		if e != nil {
 			b = &e.bucket
 			if c := s.heatLocked(m, e, now); c != nil {
-				return s.takeHot(c, e, n, now, sp)
+				s.takeHot(c, e, n, now, d, sp)
+				return
 			}
 		}
 	}
@@ -69,7 +71,7 @@ func (s *shard) takeShared(m *shares, k Key, h uint64, n int64, now mono.Time, s
 		if e != nil {
 			e.count(&e.refused)
 		}
-		return d
+		return
 	}
 	if e == nil {
 		e = s.enterLocked(k, h, now)
@@ -90,19 +92,18 @@ func (s *shard) takeShared(m *shares, k Key, h uint64, n int64, now mono.Time, s
 		mark.from = max(mark.from, now)
 		*sp = spending{mark, s.gen, shared}
 	}
-	return d
 }
 
 // takeHot is take of a key that has a cell.
-func (s *shard) takeHot(c *cell, e *entry, n int64, now mono.Time, sp *spending) Decision {
+func (s *shard) takeHot(c *cell, e *entry, n int64, now mono.Time, d *Decision, sp *spending) {
 	if c.win.end != 0 && now >= c.win.end {
 		c.draw(now) // what it may spend ends with the window
 	}
-	d := c.decide(n, now)
+	c.decide(n, now, d)
 	c.note(d.OK, n, now)
 	if !d.OK {
 		e.count(&e.refused)
-		return d
+		return
 	}
 	e.count(&e.allowed)
 	if s.tracked {
@@ -115,7 +116,6 @@ func (s *shard) takeHot(c *cell, e *entry, n int64, now mono.Time, sp *spending)
 	if sp != nil {
 		*sp = spending{mark, s.gen, false}
 	}
-	return d
 }
 
 // heatLocked gives e a cell, or returns nil if there is no room for one: its share then is all that e gets.

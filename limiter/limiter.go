@@ -78,7 +78,8 @@ func New(name string, s Spec, o Options) (*Limiter, error) {
 	m, limit := l.meter(s), shardLimit(o.MaxBytes, n)
 	for i := range l.shards {
 		s := &l.shards[i]
-		s.owner, s.meter, s.limit, s.budget, s.unknown = l, m, limit, o.Budget, m.fresh()
+		s.owner, s.limit, s.budget, s.unknown = l, limit, o.Budget, m.fresh()
+		s.setMeter(m)
 		s.seats = l.Spec().Algorithm == Concurrency
 		s.tracked = o.Track && s.windows() != nil
 		s.rings.grow = s.roomFor
@@ -236,10 +237,10 @@ func (l *Limiter) Retire() {
 // doc.go says what each algorithm promises. Expected O(1) under one shard's mutex, no allocation for a known key. A now earlier
 // than the bucket's last change counts as that change. More units than there ever are never succeed: Decision.Retry is Never.
 // n = 0 is a Peek that always succeeds.
-func (l *Limiter) Take(k Key, n int64, now mono.Time) Decision {
+func (l *Limiter) Take(k Key, n int64, now mono.Time) (d Decision) {
 	checkUnits(n)
 	s, h := l.shard(k)
-	d := s.take(k, h, n, now, nil)
+	s.take(k, h, n, now, &d, nil)
 	if n > 0 {
 		s.count(d.OK)
 	}

@@ -184,7 +184,9 @@ func (m *shares) decide(r *rings, b *bucket, n int64, now mono.Time) Decision {
 		if c.win.end != 0 && now >= c.win.end {
 			c.draw(now) // what it may spend ends with the window
 		}
-		return c.decide(n, now)
+		var d Decision
+		c.decide(n, now, &d)
+		return d
 	}
 	d := m.coldAnswer(m.cold.decide(r, b, n, now))
 	if !d.OK && m.n > 1 && n <= d.Left { // it would become hot, and the others' shares be used

@@ -31,6 +31,7 @@ type chunk [chunkLen]entry
 type shard struct {
 	mu sync.Mutex
 	meter
+	common *shares // the meter, if the limit is shared by a fleet
 	index  []uint32
 	chunks []*chunk
 	used   int // entries in use
@@ -199,23 +200,25 @@ type spending struct {
 	shared bool   // the bucket of unknown keys paid
 }
 
-// take spends n units. Unless sp is nil, it is set to what was spent.
-func (s *shard) take(k Key, h uint64, n int64, now mono.Time, sp *spending) Decision {
+// take spends n units and sets d to the answer: one that is passed up costs as much as the arithmetic. Unless sp is nil, it is set to what
+// was spent.
+func (s *shard) take(k Key, h uint64, n int64, now mono.Time, d *Decision, sp *spending) {
 	if n == 0 {
-		return s.peek(k, h, n, now)
+		*d = s.peek(k, h, n, now)
+		return
 	}
 	s.mu.Lock()
-	if m, ok := s.meter.(*shares); ok {
-		d := s.takeShared(m, k, h, n, now, sp)
+	if m := s.common; m != nil {
+		s.takeShared(m, k, h, n, now, d, sp)
 		s.mu.Unlock()
-		return d
+		return
 	}
 	e, shared := s.findLocked(k, h), false
 	b := &s.unknown
 	if e != nil {
 		b = &e.bucket
 	}
-	d := s.decide(&s.rings, b, n, now)
+	*d = s.decide(&s.rings, b, n, now)
 	switch {
 	case !d.OK && e != nil:
 		e.count(&e.refused)
@@ -236,7 +239,6 @@ func (s *shard) take(k Key, h uint64, n int64, now mono.Time, sp *spending) Deci
 		}
 	}
 	s.mu.Unlock()
-	return d
 }
 
 // enterLocked gives k, which has none, an entry, or returns nil if there is no room.

@@ -27,7 +27,7 @@ run: ## the gateway with the example configuration
 	$(GO) run . run -c config.example.yaml
 
 test: ## everything: fuzz smoke, race, unit, benchmarks' own tests, black box (under 10 min on 2 cores)
-	./scripts/fuzz.sh 3s
+	./scripts/fuzz.sh 1s
 	cd tests/bench && $(GO) vet ./... && $(GO) test ./...
 	cd tests/bench/limiters && $(GO) vet ./... && $(GO) test ./...
 	$(GO) test -race -timeout 6m $(UNIT)

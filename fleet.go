@@ -278,7 +278,8 @@ func (a *app) clusterStats() (telemetry.ClusterStats, bool) {
 	limits, net := f.limits.Stats(), f.node.Stats()
 	s := telemetry.ClusterStats{Alive: net.Alive, Suspect: net.Suspect, Dead: net.Dead, Left: net.Left, Share: limits.Share, HotKeys: limits.Cells,
 		SentBytes: net.PacketsSent.Bytes + net.StreamBytesSent, ReceivedBytes: net.PacketsReceived.Bytes + net.StreamBytesReceived,
-		SentFrames: net.Kinds[cluster.KindSpending].Sent.Count, ReceivedFrames: net.Kinds[cluster.KindSpending].Received.Count, Dropped: net.Dropped}
+		SentFrames: net.Kinds[cluster.KindSpending].Sent.Count, ReceivedFrames: net.Kinds[cluster.KindSpending].Received.Count, Dropped: net.Dropped,
+		NamesTaken: net.Conflicts, Refused: net.Refused}
 	for _, m := range slices.DeleteFunc(f.node.Members(), func(m cluster.Member) bool { return m.Self || m.State > cluster.Suspect }) {
 		s.Lag = append(s.Lag, telemetry.PeerLag{Node: m.Name, Lag: m.Lag})
 	}

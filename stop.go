@@ -113,7 +113,7 @@ func (a *app) leaveFleet(timeout time.Duration) (done <-chan struct{}) {
 			return
 		}
 		if err := a.fleet.leave(timeout); err != nil {
-			a.log.Warn("the other gateways may take this one for dead", "error", err)
+			a.log.Warn("not every other gateway has been told that this one goes: those take it for dead in some seconds, unless they stop as well", "error", err)
 		}
 	}()
 	return c

@@ -115,7 +115,10 @@ func (r *remote) take(now mono.Time) int {
 	}
 	for i := range r.steps {
 		d := r.answers[i].Decision
-		if !r.answers[i].Asked {
+		if r.answers[i].Asked {
+			st := &r.steps[i].use
+			st.v.limiter.Count(st.key, d.OK, now)
+		} else {
 			d = limiter.Decision{OK: true, Left: notKnown}
 		}
 		r.decisions[r.steps[i].at] = d

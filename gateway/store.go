@@ -18,7 +18,14 @@ func (l *live) storeOf(c *config.Redis) (*keptStore, error) {
 	if len(c.Addresses) == 0 {
 		return nil, nil
 	}
-	id := identity(c.Addresses, c.Master, c.Username, string(c.Password), c.TLS, c.CA, c.Timeout, c.Prefix)
+	var ca []byte
+	if c.TLS && c.CA != "" {
+		var err error
+		if ca, err = os.ReadFile(c.CA); err != nil {
+			return nil, fmt.Errorf("redis.ca: %w", err)
+		}
+	}
+	id := identity(c.Addresses, c.Master, c.Username, string(c.Password), c.TLS, string(ca), c.Timeout, c.Prefix)
 	l.mu.Lock()
 	s := l.store
 	l.mu.Unlock()
@@ -28,13 +35,9 @@ func (l *live) storeOf(c *config.Redis) (*keptStore, error) {
 	conf := strict.Config{Addresses: c.Addresses, Master: c.Master, Username: c.Username, Password: string(c.Password), Timeout: c.Timeout, Prefix: c.Prefix}
 	if c.TLS {
 		conf.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-		if c.CA != "" {
-			pem, err := os.ReadFile(c.CA)
-			if err != nil {
-				return nil, fmt.Errorf("redis.ca: %w", err)
-			}
+		if ca != nil {
 			conf.TLS.RootCAs = x509.NewCertPool()
-			if !conf.TLS.RootCAs.AppendCertsFromPEM(pem) {
+			if !conf.TLS.RootCAs.AppendCertsFromPEM(ca) {
 				return nil, errors.New("redis.ca: the file has no certificate")
 			}
 		}

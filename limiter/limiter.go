@@ -254,6 +254,25 @@ func (l *Limiter) Peek(k Key, n int64, now mono.Time) Decision {
 	return s.peek(k, h, n, now)
 }
 
+// Count has Counts tell of one decision more about k that was made elsewhere. It spends nothing. A key without a bucket gets one, if there
+// is room.
+func (l *Limiter) Count(k Key, allowed bool, now mono.Time) {
+	s, h := l.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.findLocked(k, h)
+	if e == nil {
+		if e = s.enterLocked(k, h, now); e == nil {
+			return
+		}
+	}
+	if allowed {
+		e.count(&e.allowed)
+	} else {
+		e.count(&e.refused)
+	}
+}
+
 // Reset lets k start anew, as a key never seen, and reports whether there was anything to forget. Seats in use stay in use. What a
 // key spent while there was no room for it is not its own, and stays. What keys of the same shard have in flight gives nothing back.
 func (l *Limiter) Reset(k Key, now mono.Time) bool {

@@ -254,3 +254,19 @@ func TestDecisionsDoNotAllocate(t *testing.T) {
 		c.Refund(0)
 	})
 }
+
+// TestCount: decisions made elsewhere are counted beside those made here, and cost nothing.
+func TestCount(t *testing.T) {
+	l := newLimiter(t, Rate{N: 1, Per: time.Hour, Burst: 2}, Options{})
+	for range 3 {
+		l.Count(key(1), true, 0)
+	}
+	l.Count(key(1), false, 0)
+	l.Take(key(1), 1, 0)
+	if allowed, refused, ok := l.Counts(key(1)); allowed != 4 || refused != 1 || !ok {
+		t.Errorf("%d allowed, %d refused, known %v; want 4, 1, true", allowed, refused, ok)
+	}
+	if d := l.Peek(key(1), 0, 0); d.Left != 1 {
+		t.Errorf("%d left, want 1", d.Left)
+	}
+}

@@ -94,6 +94,8 @@ func (s sink) cluster(c ClusterStats, ok bool) {
 	s.counter(clusterFrames, c.SentFrames, "sent")
 	s.counter(clusterFrames, c.ReceivedFrames, "received")
 	s.counter(clusterDropped, c.Dropped)
+	s.counter(clusterRefused, c.NamesTaken, "name_taken")
+	s.counter(clusterRefused, c.Refused, "not_allowed")
 	for _, p := range c.Lag {
 		s.gauge(clusterLag, p.Lag.Seconds(), p.Node)
 	}

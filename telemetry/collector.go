@@ -59,6 +59,7 @@ var (
 	clusterBytes   = desc("cluster_bytes_total", "Bytes exchanged with other gateways.", "direction")
 	clusterFrames  = desc("cluster_frames_total", "Frames of spending exchanged with other gateways.", "direction")
 	clusterDropped = desc("cluster_frames_dropped_total", "Frames that came faster than they could be taken in.")
+	clusterRefused = desc("cluster_refused_total", "Announcements of gateways that were refused: name_taken, another gateway of that name lives; not_allowed, of another cluster or version.", "reason")
 	clusterShare   = desc("cluster_share", "Part of its share of limits that this gateway uses: less than 1 while it hears less than half of the cluster.")
 	clusterHotKeys = desc("cluster_hot_keys", "Keys near their limit, whose spending gateways tell each other.")
 

@@ -71,6 +71,8 @@ type ClusterStats struct {
 	SentBytes, ReceivedBytes   uint64 // on the wire
 	SentFrames, ReceivedFrames uint64
 	Dropped                    uint64 // frames
+	NamesTaken                 uint64 // announcements of a living member's name with another address
+	Refused                    uint64 // announcements of nodes that may not join
 	Lag                        []PeerLag
 }
 

@@ -36,7 +36,7 @@ func someSources() Sources {
 		},
 		Cluster: func() (ClusterStats, bool) {
 			return ClusterStats{Alive: 3, Suspect: 1, Dead: 2, Left: 4, Share: 0.1, HotKeys: 6, SentBytes: 10, ReceivedBytes: 20, SentFrames: 1, ReceivedFrames: 2,
-				Dropped: 5, Lag: []PeerLag{{"b", 70 * time.Millisecond}}}, true
+				Dropped: 5, NamesTaken: 8, Refused: 9, Lag: []PeerLag{{"b", 70 * time.Millisecond}}}, true
 		},
 		Store: func() (StoreStats, bool) {
 			return StoreStats{Up: true, Calls: 9, Failed: 2, Dropped: 1, Bounds: []time.Duration{time.Millisecond}, Latency: []uint64{4, 3}, LatencySum: time.Second}, true
@@ -60,12 +60,17 @@ weir_cluster_lag_seconds{node="b"} 0.07
 # TYPE weir_cluster_bytes_total counter
 weir_cluster_bytes_total{direction="received"} 20
 weir_cluster_bytes_total{direction="sent"} 10
+# HELP weir_cluster_refused_total Announcements of gateways that were refused: name_taken, another gateway of that name lives; not_allowed, of another cluster or version.
+# TYPE weir_cluster_refused_total counter
+weir_cluster_refused_total{reason="name_taken"} 8
+weir_cluster_refused_total{reason="not_allowed"} 9
 # HELP weir_limiter_excess_units By how much a limit that gateways share may be exceeded (bound) and was, as far as this one knows (seen).
 # TYPE weir_limiter_excess_units gauge
 weir_limiter_excess_units{kind="bound",policy="tenant"} 7.5
 weir_limiter_excess_units{kind="seen",policy="tenant"} 0.5
 `
-	if err := testutil.GatherAndCompare(observed().registry, strings.NewReader(want), "weir_cluster_members", "weir_cluster_lag_seconds", "weir_cluster_bytes_total", "weir_limiter_excess_units"); err != nil {
+	if err := testutil.GatherAndCompare(observed().registry, strings.NewReader(want), "weir_cluster_members", "weir_cluster_lag_seconds", "weir_cluster_bytes_total", "weir_cluster_refused_total",
+		"weir_limiter_excess_units"); err != nil {
 		t.Error(err)
 	}
 }

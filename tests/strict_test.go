@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,6 +124,9 @@ func TestStrictIsExact(t *testing.T) {
 	resp, _ = fetch(t, "GET", "http://"+a.vars["web"]+"/", "", "X-User: eve")
 	if got := left(resp, "exact"); got != 49 {
 		t.Errorf("%d left of exact, want 49: %v", got, resp.Header["Ratelimit"])
+	}
+	if _, text := fetch(t, "GET", "http://"+a.vars["admin"]+"/api/v1/metrics?key=eve", ""); !regexp.MustCompile(`"policy": "exact"[^{}]*"allowed": 1,\s*"refused": 0,`).MatchString(text) {
+		t.Errorf("the key's use does not show what the store let in: %s", text)
 	}
 }
 

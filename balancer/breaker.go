@@ -32,6 +32,18 @@ func (c *BreakerConfig) check() error {
 	return nil
 }
 
+// wait returns how long the nth opening in a row lasts, n from 1.
+func (c *BreakerConfig) wait(n int) time.Duration {
+	w := c.Timeout
+	for ; n > 1 && w < c.MaxTimeout; n-- {
+		if w > c.MaxTimeout/2 {
+			return c.MaxTimeout
+		}
+		w *= 2
+	}
+	return w
+}
+
 // BreakerState is what a breaker does with requests.
 type BreakerState uint8
 
@@ -65,6 +77,8 @@ func unpackBreaker(w uint64) (gen uint32, s BreakerState, count int) {
 // again for twice as long, to MaxTimeout; closing resets that. Each transition begins a new generation, and what belongs to an
 // older one changes nothing: a slow answer from before the fault can neither close nor open it.
 //
+// While it is warned (see Warn) a quarter of FailureThreshold opens it, but at least one failure of its own.
+//
 // Permit and a reported success read one word while the breaker is closed and nothing has failed; the rest takes a mutex.
 // Safe for concurrent use. Make one with NewBreaker.
 type Breaker struct {
@@ -76,7 +90,10 @@ type Breaker struct {
 	mu        sync.Mutex // guards writes to all of the above, and:
 	cfg       BreakerConfig
 	successes int           // in a row, half open
+	openings  int           // since it was last closed
 	wait      time.Duration // of the present or last opening; 0 after closing
+	warned    mono.Time     // until then fewer failures open it
+	early     bool          // the last opening was by fewer
 }
 
 // NewBreaker returns a closed breaker. changed, unless nil, is called after each transition, on the goroutine that caused it,
@@ -147,18 +164,18 @@ func (b *Breaker) Report(gen uint32, success bool, now mono.Time) {
 	switch {
 	case s == BreakerStateClosed && success:
 		b.word.Store(packBreaker(g, s, 0))
-	case s == BreakerStateClosed && n+1 < b.cfg.FailureThreshold:
+	case s == BreakerStateClosed && n+1 < b.thresholdLocked(now):
 		b.word.Store(packBreaker(g, s, n+1))
 	case !success:
 		to = BreakerStateOpen
+		b.early = s == BreakerStateClosed && n+1 < b.cfg.FailureThreshold
 		b.openLocked(now)
 	default:
 		b.successes++
 		b.word.Store(packBreaker(g, s, max(n-1, 0)))
 		if b.successes >= b.cfg.RecoveryThreshold {
 			to = BreakerStateClosed
-			b.wait = 0
-			b.moveLocked(to, 0)
+			b.closeLocked()
 		}
 	}
 	wait := b.wait
@@ -194,20 +211,56 @@ func (b *Breaker) HalfOpen() {
 	}
 }
 
-// Reconfigure puts new numbers in force. A breaker that is open stays so for as long as it was told, unless c turns it off.
-func (b *Breaker) Reconfigure(c BreakerConfig) {
+// warnedPart is the part of FailureThreshold that opens a warned breaker.
+const warnedPart = 4
+
+// Warn says that others see the endpoint fail: before until, a quarter of FailureThreshold opens the breaker, if it is closed.
+// It opens nothing by itself. The last call counts, so 0 takes a warning back.
+func (b *Breaker) Warn(until mono.Time) {
 	b.mu.Lock()
-	b.cfg = c
-	_, s, _ := unpackBreaker(b.word.Load())
-	closes := c.FailureThreshold == 0 && s != BreakerStateClosed
-	if closes {
-		b.wait = 0
-		b.moveLocked(BreakerStateClosed, 0)
-	}
+	b.warned = until
 	b.mu.Unlock()
-	if closes {
+}
+
+func (b *Breaker) thresholdLocked(now mono.Time) int {
+	if now < b.warned {
+		return max(1, b.cfg.FailureThreshold/warnedPart)
+	}
+	return b.cfg.FailureThreshold
+}
+
+// openedEarly reports whether the last opening is owed to a warning.
+func (b *Breaker) openedEarly() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.early
+}
+
+// Reconfigure puts new numbers in force; state, counts and permits stay. A breaker that is open stays so for as long as c would have
+// told it when it opened. If c turns it off, it closes.
+func (b *Breaker) Reconfigure(c BreakerConfig) {
+	if b.configure(c) {
 		b.announce(BreakerStateClosed, 0)
 	}
+}
+
+// configure is Reconfigure, but leaves it to the caller to announce that it closed.
+func (b *Breaker) configure(c BreakerConfig) (closed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cfg = c
+	_, s, _ := unpackBreaker(b.word.Load())
+	switch {
+	case s == BreakerStateClosed:
+	case c.FailureThreshold == 0:
+		b.closeLocked()
+		return true
+	case s == BreakerStateOpen:
+		wait := c.wait(b.openings)
+		b.until.Add(int64(wait - b.wait))
+		b.wait = wait
+	}
+	return false
 }
 
 // State returns the present state. An open breaker past its timeout is open until the next Permit.
@@ -220,13 +273,15 @@ func (b *Breaker) State() BreakerState {
 func (b *Breaker) Transitions() uint64 { return b.transitions.Load() }
 
 func (b *Breaker) openLocked(now mono.Time) {
-	if b.wait == 0 {
-		b.wait = b.cfg.Timeout
-	} else {
-		b.wait = min(max(2*b.wait, b.cfg.Timeout), b.cfg.MaxTimeout)
-	}
+	b.openings++
+	b.wait = b.cfg.wait(b.openings)
 	b.until.Store(int64(now.Add(b.wait)))
 	b.moveLocked(BreakerStateOpen, 0)
+}
+
+func (b *Breaker) closeLocked() {
+	b.openings, b.wait = 0, 0
+	b.moveLocked(BreakerStateClosed, 0)
 }
 
 func (b *Breaker) moveLocked(to BreakerState, count int) (gen uint32) {

@@ -1,6 +1,8 @@
 package balancer
 
 import (
+	"math"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,8 +19,10 @@ type machine struct {
 	failures  int
 	permits   int
 	successes int
-	wait      time.Duration
+	openings  int
+	opened    mono.Time
 	until     mono.Time
+	warned    mono.Time
 }
 
 func (m *machine) enter(s BreakerState) {
@@ -31,7 +35,7 @@ func (m *machine) permit(now mono.Time) (uint32, bool) {
 	if m.state == BreakerStateOpen && now >= m.until {
 		m.enter(BreakerStateHalfOpen)
 	}
-	if m.state == BreakerStateOpen || m.state == BreakerStateHalfOpen && m.permits == m.c.HalfOpen {
+	if m.state == BreakerStateOpen || m.state == BreakerStateHalfOpen && m.permits >= m.c.HalfOpen {
 		return m.gen, false
 	}
 	if m.state == BreakerStateHalfOpen {
@@ -41,13 +45,25 @@ func (m *machine) permit(now mono.Time) (uint32, bool) {
 }
 
 func (m *machine) open(now mono.Time) {
-	if m.wait == 0 {
-		m.wait = m.c.Timeout
-	} else if m.wait *= 2; m.wait > m.c.MaxTimeout {
-		m.wait = m.c.MaxTimeout
-	}
-	m.until = now.Add(m.wait)
+	m.openings++
+	m.opened = now
+	m.until = now.Add(m.wait())
 	m.enter(BreakerStateOpen)
+}
+
+func (m *machine) wait() time.Duration {
+	return time.Duration(min(float64(m.c.Timeout)*math.Pow(2, float64(m.openings-1)), float64(m.c.MaxTimeout)))
+}
+
+func (m *machine) reconfigure(c BreakerConfig) {
+	m.c = c
+	if m.state == BreakerStateOpen {
+		m.until = m.opened.Add(m.wait())
+	}
+	if m.state != BreakerStateClosed && c.FailureThreshold == 0 {
+		m.openings = 0
+		m.enter(BreakerStateClosed)
+	}
 }
 
 func (m *machine) report(gen uint32, success bool, now mono.Time) {
@@ -58,13 +74,17 @@ func (m *machine) report(gen uint32, success bool, now mono.Time) {
 	case m.state == BreakerStateClosed && success:
 		m.failures = 0
 	case m.state == BreakerStateClosed:
-		if m.failures++; m.failures == m.c.FailureThreshold {
+		enough := m.c.FailureThreshold
+		if now < m.warned {
+			enough = max(1, enough/4)
+		}
+		if m.failures++; m.failures >= enough {
 			m.open(now)
 		}
 	case m.state == BreakerStateHalfOpen && success:
 		m.permits--
-		if m.successes++; m.successes == m.c.RecoveryThreshold {
-			m.wait = 0
+		if m.successes++; m.successes >= m.c.RecoveryThreshold {
+			m.openings = 0
 			m.enter(BreakerStateClosed)
 		}
 	case m.state == BreakerStateHalfOpen:
@@ -78,17 +98,22 @@ func (m *machine) cancel(gen uint32) {
 	}
 }
 
-// TestBreakerIsItsMachine runs random calls, with answers that come in any order and generation, against the reference.
+func drawBreaker(t *rapid.T) BreakerConfig {
+	timeout := time.Duration(rapid.IntRange(1, 20).Draw(t, "timeout")) * time.Second
+	return BreakerConfig{
+		FailureThreshold:  rapid.IntRange(0, 9).Draw(t, "failures"),
+		RecoveryThreshold: rapid.IntRange(1, 4).Draw(t, "recovery"),
+		Timeout:           timeout,
+		MaxTimeout:        timeout * time.Duration(rapid.IntRange(1, 9).Draw(t, "max")),
+		HalfOpen:          rapid.IntRange(1, 3).Draw(t, "halfopen"),
+	}
+}
+
+// TestBreakerIsItsMachine runs random calls, with answers that come in any order and generation, warnings and changes of the
+// numbers, against the reference.
 func TestBreakerIsItsMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		timeout := time.Duration(rapid.IntRange(1, 20).Draw(t, "timeout")) * time.Second
-		c := BreakerConfig{
-			FailureThreshold:  rapid.IntRange(0, 4).Draw(t, "failures"),
-			RecoveryThreshold: rapid.IntRange(1, 4).Draw(t, "recovery"),
-			Timeout:           timeout,
-			MaxTimeout:        timeout * time.Duration(rapid.IntRange(1, 9).Draw(t, "max")),
-			HalfOpen:          rapid.IntRange(1, 3).Draw(t, "halfopen"),
-		}
+		c := drawBreaker(t)
 		var seen []BreakerState
 		b, m := NewBreaker(c, func(to BreakerState, _ time.Duration) { seen = append(seen, to) }), &machine{c: c}
 		now := second(0)
@@ -96,7 +121,14 @@ func TestBreakerIsItsMachine(t *testing.T) {
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
 			ready := b.Ready(now)
-			switch op := rapid.IntRange(0, 9).Draw(t, "op"); {
+			switch op := rapid.IntRange(0, 11).Draw(t, "op"); {
+			case op == 11:
+				m.warned = now.Add(time.Duration(rapid.IntRange(-1, 10).Draw(t, "warned")) * time.Second)
+				b.Warn(m.warned)
+			case op == 10:
+				c = drawBreaker(t)
+				b.Reconfigure(c)
+				m.reconfigure(c)
 			case op < 4 || len(out) == 0:
 				gen, ok := b.Permit(now)
 				wantGen, want := m.permit(now)
@@ -107,7 +139,7 @@ func TestBreakerIsItsMachine(t *testing.T) {
 					out = append(out, gen)
 				}
 			case op == 9:
-				now = now.Add(timeout)
+				now = now.Add(c.Timeout)
 			default:
 				i := rapid.IntRange(0, len(out)-1).Draw(t, "which")
 				gen := out[i]
@@ -192,5 +224,94 @@ func TestBreakerHalfOpensEarlyAndTurnsOff(t *testing.T) {
 			t.Fatal("refused though off")
 		}
 		b.Report(gen, false, second(2))
+	}
+}
+
+// TestBreakerReshapedInPlace: new numbers hold from the next report or permit on, and nothing that was counted is lost.
+func TestBreakerReshapedInPlace(t *testing.T) {
+	c := testBreaker()
+	p := newPool(t, Config{Endpoints: hosts(1), Breaker: c}, Hooks{})
+	e := member(t, p, 0)
+	reshape := func(change func(*BreakerConfig), at float64) {
+		t.Helper()
+		change(&c)
+		if err := p.Reconfigure(Config{Endpoints: hosts(1), Breaker: c}, second(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(want BreakerState) {
+		t.Helper()
+		if got := e.breaker.State(); got != want {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	}
+	permits := func(at float64, want int) (l []Lease) {
+		t.Helper()
+		for {
+			one, miss := p.Lease(0, nil, second(at))
+			if miss != OK {
+				break
+			}
+			l = append(l, one)
+		}
+		if len(l) != want {
+			t.Fatalf("%d permits at %v s, want %d", len(l), at, want)
+		}
+		return l
+	}
+	fail(e, 4, second(0))
+	reshape(func(c *BreakerConfig) { c.FailureThreshold = 5 }, 0)
+	is(BreakerStateClosed)
+	fail(e, 1, second(0)) // the fifth: four are remembered
+	is(BreakerStateOpen)
+	permits(29, 0)
+	reshape(func(c *BreakerConfig) { c.Timeout = 40 * time.Second }, 29)
+	permits(39, 0)
+	reshape(func(c *BreakerConfig) { c.Timeout = 4 * time.Second }, 39)
+	l := permits(39, 3)
+	reshape(func(c *BreakerConfig) { c.HalfOpen = 4 }, 39)
+	l = append(l, permits(39, 1)...)
+	for i := range l[:3] {
+		l[i].Report(Success, 0, second(39))
+	}
+	is(BreakerStateHalfOpen)
+	reshape(func(c *BreakerConfig) { c.RecoveryThreshold = 4 }, 39)
+	l[3].Report(Success, 0, second(39)) // the fourth
+	is(BreakerStateClosed)
+}
+
+// TestTheLastReconfigureCounts: of changes at the same time, pool and breakers end with the same one.
+func TestTheLastReconfigureCounts(t *testing.T) {
+	p := newPool(t, Config{Endpoints: hosts(3), Breaker: testBreaker()}, Hooks{})
+	for range 200 {
+		var wg sync.WaitGroup
+		for n := range 4 {
+			c := testBreaker()
+			c.FailureThreshold += n
+			wg.Go(func() {
+				if err := p.Reconfigure(Config{Endpoints: hosts(3), Breaker: c}, second(0)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, e := range p.members {
+			if e.breaker.cfg != p.cfg.Breaker {
+				t.Fatalf("the breaker has %+v, the pool %+v", e.breaker.cfg, p.cfg.Breaker)
+			}
+		}
+	}
+}
+
+// TestBreakerClosesOnceWhenTurnedOff: a change that turns breakers off is told as their closing.
+func TestBreakerClosesOnceWhenTurnedOff(t *testing.T) {
+	j := &journal{}
+	p := newPool(t, Config{Endpoints: hosts(2), Breaker: testBreaker()}, Hooks{Event: j.note})
+	fail(member(t, p, 1), 10, second(0))
+	if err := p.Reconfigure(Config{Endpoints: hosts(2)}, second(0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := j.kinds(); got != "breaker_open breaker_closed" {
+		t.Errorf("told %q", got)
 	}
 }

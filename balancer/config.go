@@ -80,7 +80,7 @@ type PassiveConfig struct {
 	ErrorRate           float64       // share of the reports of the last 10 s; 0 is off
 	MinRequests         int           // fewer reports say nothing about a rate
 	Eject               time.Duration // how long; doubles with each in a row, to 10 times
-	MaxEject            float64       // never more of the pool than this share, but always one, and never the last
+	MaxEject            float64       // never more of the pool than this share, the resting included, but always one, and never the last
 }
 
 func (c *PassiveConfig) enabled() bool { return c.ConsecutiveFailures > 0 || c.ErrorRate > 0 }

@@ -15,8 +15,8 @@
 //
 // # Who is well
 //
-// An endpoint is in one of four states. Draining: an operator said so. Unhealthy: probes said so. Ejected: requests said so,
-// for a while. Healthy: none of these.
+// An endpoint is in one of five states. Draining: an operator said so. Unhealthy: probes said so. Ejected: requests said so,
+// for a while. Resting: it asked for it itself, for a while. Healthy: none of these.
 //
 // A new endpoint counts as healthy and is probed at once. As in Envoy and HAProxy, the first probe decides alone: one failure
 // with no history makes it unhealthy. From then on Fall bad probes in a row make it unhealthy and Rise good ones healthy.
@@ -30,6 +30,10 @@
 // pool is out at once, but always one may be, and never the last healthy one: a pool of one endpoint is left to its breaker.
 // If probes or an operator take the rest away, the ejected are used.
 //
+// An endpoint that asks for a rest (an answer with Retry-After) is not ill: it is left alone for as long as it asks, 10 s at most,
+// within what MaxEject leaves beside the ejected. One that is well and awake always remains, and a rest yields to need: it ends if
+// none would remain, or in panic, and while the breakers of all others are open those that rest are leased.
+//
 // Panic begins when fewer than the Panic share, but some, are healthy: then all that are not draining are used, since too
 // few would drown in the load of all. When probes find none healthy there is nothing to gain from trying, and Lease
 // says NoEndpoint at once, with or without Panic.
@@ -37,6 +41,13 @@
 // A failed probe followed by Rise good ones is a recovery: it ends an ejection and half opens an open breaker, so that a long
 // breaker timeout does not outlast a short fault. Good probes alone do not: what fails requests but not probes keeps its
 // timeout.
+//
+// # What peers say
+//
+// Gateways may tell each other whose breaker is open ([Pool.AppendBreakers], [Pool.Hear]). While one says so, a quarter of
+// FailureThreshold opens ours, so that a fleet does not pay the threshold once a node. It is a hint, never a command: a breaker
+// opens by failures that it saw itself, and ends its waiting by its own trials, whatever peers say. A liar gains no more than that
+// a quarter suffices; with a threshold under 8 that is one failure.
 //
 // # Slow start
 //
@@ -53,13 +64,13 @@
 //
 // # Time and locks
 //
-// Instants are arguments; only [Pool.Run], [Pool.Drain] and [Pool.Ready] read Hooks.Now. An ejection ends by the clock of
+// Instants are arguments; only [Pool.Run], [Pool.Drain] and [Pool.Ready] read Hooks.Now. Ejections and rests end by the clock of
 // leases, without Run. Membership is changed under one mutex and health under another; both are cold. No hook but Attach is
 // called with either held.
 //
 // # What it does not do
 //
 // It opens no connections, sends no probes and resolves no names itself: hooks do. It does not queue a lease that finds no
-// room, decide whether an attempt may be repeated, or know what a status code means. Health is not shared between gateways.
-// SRV records and weights by DNS are not read.
+// room, decide whether an attempt may be repeated, or know what a status code means. Of health only open breakers are told to
+// other gateways, by whoever carries the words: there is no wire format here. SRV records and weights by DNS are not read.
 package balancer

@@ -28,7 +28,8 @@ type Endpoint struct {
 	failing  atomic.Int64 // failures in a row, for passive health
 	failures atomic.Uint64
 	faults   atomic.Uint64
-	reports  window // a: all, b: bad ones; only if an error rate is configured
+	reports  window       // a: all, b: bad ones; only if an error rate is configured
+	deaf     atomic.Int64 // mono.Time before which nobody listens to wishes for a rest
 
 	condition // guarded by pool.mu
 }
@@ -44,11 +45,14 @@ type condition struct {
 	ejectEnd  mono.Time
 	ejectFor  time.Duration // the last ejection
 	inARow    int           // ejections
-	known     bool          // a probe has finished under the present key
-	dipped    bool          // a probe has failed since the last Rise good ones
-	good, bad int           // probes in a row
-	downSince mono.Time     // of unhealthy
-	since     mono.Time     // of the present state
+	resting   bool          // at its own wish, until restEnd
+	restEnd   mono.Time
+	heard     []hearing // peers whose breaker is open, at most maxHeard
+	known     bool      // a probe has finished under the present key
+	dipped    bool      // a probe has failed since the last Rise good ones
+	good, bad int       // probes in a row
+	downSince mono.Time // of unhealthy
+	since     mono.Time // of the present state
 }
 
 // Address returns ip:port, ready to dial.
@@ -89,7 +93,11 @@ func (e *Endpoint) describe(s *site) (changed bool) {
 func (e *Endpoint) breakerChanged(to BreakerState, wait time.Duration) {
 	switch to {
 	case BreakerStateOpen:
-		e.pool.tell(BreakerOpened, e.Name(), e.address, "for "+wait.String())
+		detail := "for " + wait.String()
+		if e.breaker.openedEarly() {
+			detail += ", early since a peer's is open"
+		}
+		e.pool.tell(BreakerOpened, e.Name(), e.address, detail)
 	case BreakerStateHalfOpen:
 		e.pool.tell(BreakerHalfOpened, e.Name(), e.address, "")
 	default:

@@ -8,7 +8,7 @@ const (
 	BecameUnhealthy                    // by probes; Detail has the last probe's error
 	Ejected                            // by what requests met; Detail has the reason and for how long
 	Returned                           // the ejection is over
-	BreakerOpened                      // Detail has for how long
+	BreakerOpened                      // Detail has for how long, and whether a peer's hastened it
 	BreakerHalfOpened                  //
 	BreakerClosed                      //
 	PanicBegan                         // too few are healthy: all are used. No endpoint
@@ -17,10 +17,11 @@ const (
 	DrainEnded                         // by the operator
 	ResolveFailed                      // Name is the host; the last answer is kept. Once until it is well again
 	ResolveRecovered                   // Name is the host
+	RestBegan                          // the endpoint asked for it; Detail has for how long
 )
 
 var eventNames = [...]string{"healthy", "unhealthy", "ejected", "returned", "breaker_open", "breaker_half_open",
-	"breaker_closed", "panic", "panic_over", "draining", "ready", "resolve_failed", "resolve_recovered"}
+	"breaker_closed", "panic", "panic_over", "draining", "ready", "resolve_failed", "resolve_recovered", "resting"}
 
 // String returns the kind in a form for logs, such as "breaker_open".
 func (k EventKind) String() string { return eventNames[k] }

@@ -87,7 +87,7 @@ func member(t testing.TB, p *Pool, i int) *Endpoint {
 func states(p *Pool) string {
 	s := ""
 	for _, e := range p.Stats().Endpoints {
-		s += map[string]string{"healthy": "h", "unhealthy": "u", "ejected": "e", "draining": "d"}[e.State]
+		s += map[string]string{"healthy": "h", "unhealthy": "u", "ejected": "e", "draining": "d", "resting": "r"}[e.State]
 	}
 	return s
 }

@@ -60,6 +60,7 @@ func (p *Pool) eject(e *Endpoint, why string, now mono.Time) {
 	e.ejectFor = c.Eject * time.Duration(min(int64(1)<<min(e.inARow, 8), maxEjectFactor))
 	e.inARow++
 	e.ejected, e.ejectEnd, e.since = true, now.Add(e.ejectFor), now
+	e.resting = false // one or the other
 	p.noteLocked(Ejected, e, fmt.Sprintf("%s; for %v", why, e.ejectFor))
 	p.rebuildLocked(now)
 	p.nudge() // Run must know when it ends
@@ -82,8 +83,11 @@ func (p *Pool) canEjectLocked(e *Endpoint) bool {
 			left++
 		}
 	}
-	return member && left > 0 && ejected < max(1, int(p.cfg.Passive.MaxEject*float64(in)+1e-9))
+	return member && left > 0 && ejected < p.cfg.Passive.mostOut(in)
 }
+
+// mostOut returns how many of n may be out at once.
+func (c *PassiveConfig) mostOut(n int) int { return max(1, int(c.MaxEject*float64(n)+1e-9)) }
 
 // returnLocked ends e's ejection. What was reported before counts no more.
 func (p *Pool) returnLocked(e *Endpoint, now mono.Time) {

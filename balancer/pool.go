@@ -31,6 +31,7 @@ type Pool struct {
 	members []*Endpoint     // in the order of cfg; replaced, never changed in place
 	drained map[string]bool // configured names
 	lookup  *lookup
+	index   map[string]*Endpoint // members by address
 }
 
 // answer is what a host name stands for.
@@ -82,15 +83,19 @@ func (p *Pool) configure(c Config, first bool, now mono.Time) error {
 	old := p.cfg
 	p.cfg, p.drained = c, drained
 	p.budget.cfg.Store(&c.Budget)
-	p.members, p.lookup = m.members, m.lookup
+	p.joinLocked(&m)
+	var closed []*Endpoint
 	for _, e := range m.members {
 		p.rejudgeLocked(e, &old, now)
+		if e.breaker.configure(c.Breaker) {
+			closed = append(closed, e)
+		}
 	}
 	p.rebuildLocked(now)
 	p.mu.Unlock()
 	p.update.Unlock()
-	for _, e := range m.members {
-		e.breaker.Reconfigure(c.Breaker)
+	for _, e := range closed {
+		e.breakerChanged(BreakerStateClosed, 0)
 	}
 	p.settle(m.gone)
 	return nil
@@ -100,6 +105,12 @@ func (p *Pool) configure(c Config, first bool, now mono.Time) error {
 type membership struct {
 	members, gone []*Endpoint
 	lookup        *lookup
+	index         map[string]*Endpoint
+}
+
+// joinLocked makes m the membership in force.
+func (p *Pool) joinLocked(m *membership) {
+	p.members, p.lookup, p.index = m.members, m.lookup, m.index
 }
 
 // gather makes the membership that follows from sites and answers under c. The caller holds update, not mu.
@@ -109,6 +120,7 @@ func (p *Pool) gather(c *Config, drained map[string]bool, slowly bool, now mono.
 		have[e.address] = e
 	}
 	changed := c.Balance != p.cfg.Balance || p.lookup == nil
+	m.index = make(map[string]*Endpoint, len(p.members))
 	add := func(s *site, a netip.Addr) {
 		address := netip.AddrPortFrom(a, s.port).String()
 		e, known := have[address]
@@ -129,6 +141,7 @@ func (p *Pool) gather(c *Config, drained map[string]bool, slowly bool, now mono.
 		}
 		have[address] = nil
 		m.members = append(m.members, e)
+		m.index[address] = e
 	}
 	for i := range p.sites {
 		s := &p.sites[i]
@@ -196,7 +209,7 @@ func (p *Pool) Lease(hint uint64, tried *Set, now mono.Time) (Lease, Miss) {
 		a := ask{v: v, seq: &p.seq, hint: hint, tried: tried, now: now}
 		e := a.pick()
 		if e == nil {
-			return Lease{}, v.miss(now)
+			return v.last(now)
 		}
 		if gen, ok := e.take(v.limit, now); ok {
 			return Lease{e: e, gen: gen}, OK
@@ -209,10 +222,10 @@ func (p *Pool) Lease(hint uint64, tried *Set, now mono.Time) (Lease, Miss) {
 			}
 		}
 	}
-	return Lease{}, v.miss(now)
+	return v.last(now)
 }
 
-// refresh renews the view because an ejection has ended. Whoever comes while that is done uses the old one.
+// refresh renews the view because an ejection or a rest has ended. Whoever comes while that is done uses the old one.
 func (p *Pool) refresh(now mono.Time) *view {
 	if !p.mu.TryLock() {
 		return p.view.Load()

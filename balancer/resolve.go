@@ -64,7 +64,7 @@ func (p *Pool) resolved(a *answer, addrs []netip.Addr, err error, now mono.Time)
 		a.addrs, a.first = next, false
 		m = p.gather(&p.cfg, p.drained, slowly, now)
 		p.mu.Lock()
-		p.members, p.lookup = m.members, m.lookup
+		p.joinLocked(&m)
 		p.rebuildLocked(now)
 		p.mu.Unlock()
 	}

@@ -21,11 +21,13 @@ type EndpointStats struct {
 	ID                  uint64
 	Name, Address, Zone string
 	Weight              int
-	Healthy             bool   // State is "healthy"
-	State               string // healthy, unhealthy, ejected, draining
+	Healthy             bool   // State is "healthy" or "resting"
+	State               string // healthy, unhealthy, ejected, draining, resting
 	Since               mono.Time
-	BreakerState        string // closed, open, half_open
+	RestEnd             mono.Time // of State "resting"; 0 for others
+	BreakerState        string    // closed, open, half_open
 	BreakerTransitions  uint64
+	PeersEnd            mono.Time // until then few failures open the breaker, since that of a peer is open; 0 if none was heard of
 	InFlight            int64
 	EWMA                time.Duration // as of the last report; 0 is unknown
 	Leases              uint64
@@ -47,7 +49,7 @@ func (p *Pool) Stats() PoolStats {
 }
 
 func (e *Endpoint) statsLocked() EndpointStats {
-	state := "healthy"
+	state, restEnd := "healthy", mono.Time(0)
 	switch {
 	case e.draining:
 		state = "draining"
@@ -55,9 +57,12 @@ func (e *Endpoint) statsLocked() EndpointStats {
 		state = "unhealthy"
 	case e.ejected:
 		state = "ejected"
+	case e.resting:
+		state, restEnd = "resting", e.restEnd
 	}
 	return EndpointStats{ID: e.id, Name: e.Name(), Address: e.address, Zone: e.Zone(), Weight: int(e.weight.Load()),
-		Healthy: state == "healthy", State: state, Since: e.since, BreakerState: e.breaker.State().String(),
-		BreakerTransitions: e.breaker.Transitions(), InFlight: e.inflight.Load(), EWMA: e.latency.last(),
+		Healthy: state == "healthy" || state == "resting", State: state, Since: e.since, RestEnd: restEnd,
+		BreakerState: e.breaker.State().String(), BreakerTransitions: e.breaker.Transitions(), PeersEnd: e.heardUntilLocked(),
+		InFlight: e.inflight.Load(), EWMA: e.latency.last(),
 		Leases: e.leases.Load(), Failures: e.failures.Load(), Faults: e.faults.Load()}
 }

@@ -35,6 +35,9 @@ func TestStress(t *testing.T) {
 							o = Outcome(i % 4)
 						}
 						l.Report(o, time.Duration(i), now)
+						if i%50 == 0 {
+							l.Rest(time.Second, now)
+						}
 						tried.Add(l.Endpoint())
 						if p.Budget().Retry(now) {
 							again, _ := p.Lease(uint64(g), &tried, now)
@@ -44,17 +47,7 @@ func TestStress(t *testing.T) {
 					}
 				})
 			}
-			wg.Go(func() {
-				for i := range 100 {
-					c.Endpoints = hosts(4+i%3, 1, 2, 3)
-					if err := p.Reconfigure(c, second(float64(i)/5)); err != nil {
-						t.Error(err)
-					}
-					_ = p.Drain("10.0.0.2:80")
-					p.Stats()
-					_ = p.Ready("10.0.0.2:80")
-				}
-			})
+			wg.Go(func() { shake(t, p, c) })
 			wg.Wait()
 			for _, e := range append(p.members, first...) {
 				if e.InFlight() != 0 {
@@ -62,5 +55,23 @@ func TestStress(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// shake changes the pool and tells it things from outside.
+func shake(t *testing.T, p *Pool, c Config) {
+	for i := range 100 {
+		now := second(float64(i) / 5)
+		c.Endpoints = hosts(4+i%3, 1, 2, 3)
+		if err := p.Reconfigure(c, now); err != nil {
+			t.Error(err)
+		}
+		_ = p.Drain("10.0.0.2:80")
+		p.Stats()
+		p.Budget().Share(i % 4)
+		for _, b := range p.AppendBreakers([]PeerBreaker{{"10.0.0.1:80", BreakerStateOpen}}) {
+			p.Hear(b.Address, uint64(i), b.State, now)
+		}
+		_ = p.Ready("10.0.0.2:80")
 	}
 }

@@ -24,11 +24,12 @@ type view struct {
 	slow    int64 // slow start, ns
 	passive PassiveConfig
 	active  ActiveConfig
-	next    mono.Time   // when an ejection ends and the view is due for renewal
+	next    mono.Time   // when an ejection or a rest ends and the view is due for renewal
 	all     []*Endpoint // members, in the order of the configuration
 	rank    []uint8     // of all
 	tiers   [2]tier     // by rank
 	lookup  *lookup     // of ring and maglev, over all; nil for others
+	resting []*Endpoint // well, but in no tier
 	healthy int
 	panics  bool
 }
@@ -86,8 +87,9 @@ func (p *Pool) rebuildLocked(now mono.Time) *view {
 		case v.panics:
 			return true
 		}
-		return !e.unhealthy && (!e.ejected || healthy == 0)
+		return !e.unhealthy && !e.resting && (!e.ejected || healthy == 0)
 	}
+	v.next = min(v.next, p.restsLocked(v, now))
 	v.fillTiers(p.cfg.Zone, usable)
 	if old := p.view.Load(); v.panics && (old == nil || !old.panics) {
 		p.noteLocked(PanicBegan, nil, "")

@@ -43,6 +43,8 @@ type cell struct {
 	sent    mono.Time
 	looked  mono.Time
 	gains   []gain
+	spilled float64    // of what overflowed, what does not overflow at the others: they know of the first gain already
+	repaid  float64    // of that, what was taken off what I have not told
 	peers   []peerLine // by the fleet's numbers
 	sumS    float64    // of the peers: slopes, demands, weights beyond 1 each
 	sumD    float64
@@ -125,34 +127,53 @@ func (q *peerLine) spent(now mono.Time) float64 {
 	return q.on(now)
 }
 
-// history is what demands were told in the last half second: both sides of a cut split a limit by those before it.
+// history is the demand told lately, summed up over time. Both sides of a cut split a limit by the mean of some time before it, which hardly
+// depends on just when that was.
 type history struct {
-	t [5]mono.Time
-	d [5]float64
-	n int
+	t   [8]mono.Time // increasing
+	sum [8]float64   // up to t
+	d   float64      // since the last
+	n   int
 }
 
-func (h *history) push(now mono.Time, d float64) {
-	for h.n > 1 && h.t[1] < now.Add(-time.Second/2) {
-		copy(h.t[:], h.t[1:h.n])
-		copy(h.d[:], h.d[1:h.n])
+// push notes that d is told from now on. Two entries further there are at least step between: they go back 7 steps.
+func (h *history) push(now mono.Time, d float64, step time.Duration) {
+	sum := 0.0
+	switch {
+	case h.n == 0:
+	case now <= h.t[h.n-1]:
+		h.d = d
+		return
+	default:
+		sum = h.until(now)
+	}
+	if h.n > 1 && now.Sub(h.t[h.n-2]) < step {
+		h.n--
+	} else if h.n == len(h.t) {
+		copy(h.t[:], h.t[1:])
+		copy(h.sum[:], h.sum[1:])
 		h.n--
 	}
-	if h.n == len(h.t) {
-		h.d[h.n-1] = d
-		return
-	}
-	h.t[h.n], h.d[h.n] = now, d
+	h.t[h.n], h.sum[h.n], h.d = now, sum, d
 	h.n++
 }
 
-func (h *history) when(t mono.Time) float64 {
-	for i := h.n - 1; i > 0; i-- {
-		if h.t[i] <= t {
-			return h.d[i]
-		}
+// until is the sum up to t.
+func (h *history) until(t mono.Time) float64 {
+	i, rate := h.n-1, h.d
+	for ; i > 0 && h.t[i] > t; i-- {
+		rate = (h.sum[i] - h.sum[i-1]) / sec(h.t[i].Sub(h.t[i-1]))
 	}
-	return h.d[0]
+	return h.sum[i] + rate*sec(t.Sub(h.t[i]))
+}
+
+// mean is the mean demand of a span before t, or of as much of it as is known.
+func (h *history) mean(t mono.Time, span time.Duration) float64 {
+	if h.n == 0 {
+		return 0
+	}
+	from := min(max(t.Add(-span), h.t[0]), t.Add(-time.Millisecond))
+	return (h.until(t) - h.until(from)) / sec(t.Sub(from))
 }
 
 func sec(d time.Duration) float64 { return float64(d) * 1e-9 } // a division would be a tenth of a decision

@@ -101,14 +101,16 @@
 //     50 ms and two delays; of the rate, and of a debt, by demand, but for 2 % that are everybody's. Σw ≤ 1.
 //   - drift: what a node charged and has not told, U − P. It may be negative.
 //   - entitlement: what a node may spend now, e = w·K − drift, and the slack of max(1, 1 % of (B+R) / N), so that parts of a unit
-//     add up to requests.
+//     add up to requests; 2 at least if B is less than 4·N, but not small itself. It is only used as far as more is left than the
+//     others may be asked for before they hear of it.
 //   - hot, cold: a cold key has no cell. Its bucket is 1/N of the limit, and nobody hears of it until half of that is spent.
 //
-// Algorithm. A request looks at e and adds to U. Step tells the others of a key at once (but 2 ms apart) if half of the node's entitlement
-// is spent while more is to be had, if what it foretold goes unused, or if its demand changed much; else at regular steps, ever
-// more rarely while nothing changes. What a node tells in its own favour counts for itself two delays and 2 ms later, when the others have it and what they
-// had not told has come back; what is to its loss at once. A full bucket lets what overflows pay for drifts, w of it for each, and takes away what was foretold and not used.
-// A refund takes off U, told or not: what was told stays charged to the fleet and is its node's to spend.
+// Algorithm. A request looks at e and adds to U. Step tells the others of a key at once (but 2 ms apart) if half of the node's entitlement is
+// spent while more is to be had, if what it foretold goes unused, or if its demand changed much; else at regular steps, ever more rarely
+// while nothing changes. What a node tells in its own favour counts for itself two delays and 2 ms later, when the others have it and what
+// they had not told has come back, and then as if it had counted when they had it; what is to its loss at once. A full bucket lets what
+// overflows pay for drifts, w of it for each, and takes away what was foretold and not used. A refund takes off U, told or not: what was told
+// stays charged to the fleet and is its node's to spend.
 //
 // Bound. Where all nodes hold the same lines, Σe = ΣwK − Σ(U − P) is no more than K − Σ(U − P), the true level L. A request moves U and L
 // alike; telling moves drift into K, and L stays; overflow pays for Σw·waste at most. So L is no higher than that of one bucket, and as no
@@ -118,16 +120,26 @@
 //
 //	N·(slack + ½) + min(2V·(2·delay + 2 ms), B) + R·Interval/2 + max(3, B/100)
 //
+// The first term is the largest where many nodes share few units, and more than B if there are fewer than 2½ for each (docs/bench, zipf with
+// 30 nodes). With half the slack, two to three times as much would be refused of a demand just below the limit: what is left is parts of
+// units at all nodes.
+//
+// Loss. A full bucket overflows until the others hear who needs it: a burst at one node loses (1 − w)·R a second until half of its share is
+// spent and a frame has come (docs/bench, coldburst).
+//
 // Levels. Nodes that join, or come back, worked out different levels. Each goes towards the median of its peers', up no further than
 // the counts allow if only one peer speaks. Of several, most are honest by assumption: then the median is no higher than an honest node's. A peer that
 // lies can take all of a limit. It cannot raise it: counts only grow, no more comes back of what was foretold than was charged for it since the
 // bucket was last full, nor of what was presumed, and levels are believed downwards.
 //
-// Silence. A peer not heard for four intervals may be spending all of its share: that is set aside, by the demands when it was last
-// heard, so that both sides set aside alike and together spend R. A node which most of those it hears do not hear does the same. A side of
-// less than half keeps a tenth of its share from 4.5 s on, before the majority may divide the rest: 2 s after the failure detector has
-// spoken. So a split costs R·(1 + w/10) with w the minority's share; exact halves keep theirs for 10 s and then take all, as does
-// everybody after a minute: R for each part. When a split heals buckets start from empty. A crashed node's share is lost until it is divided.
+// Silence. A peer not heard for four intervals may be spending all of its share: that is set aside, by the demands in the mean of as long
+// before it was last heard, so that both sides set aside alike, to a percent or two, and together spend R. A node which most of those it
+// hears do not hear does the same. A side of less than half keeps a tenth of its share from 4.5 s on, before the majority may divide the
+// rest: 2 s after the failure detector has spoken. It takes up its share again when it hears everybody, or more than half for 2 s: while some
+// do not hear it yet they divide its share, and what a node that hears both leaves to either would be spent twice. So a split costs R·(1 +
+// w/10) with w the minority's share, from when the majority divides the rest until the heal, less the B that nobody takes before (docs/bench:
+// most of what is beyond 1 % there); exact halves keep theirs for 10 s and then take all, as does everybody after a minute: R for each part.
+// When a split heals buckets start from empty. A crashed node's share is lost until it is divided.
 //
 // # Memory
 //

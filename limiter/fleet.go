@@ -22,6 +22,7 @@ const (
 	oneSecond   = time.Second
 	slackShare  = 0.01          // of the size and a second's refill: what all nodes together may overdraw
 	idleShare   = 0.01          // of the size, by which levels may differ for good
+	askedShare  = 0.125         // of the size: what others may be asked for before they hear something, at most
 	floorShare  = 0.02          // of the rate, for nodes that show no demand
 	minority    = 0.1           // of its share, for a side that hears less than half
 	lastWord    = oneSecond / 2 // after the last request, what was not told is told
@@ -72,7 +73,8 @@ type Fleet struct {
 	gaining  []*cell // those with gains
 	agenda   agenda
 	minorAt  mono.Time // last time the members were no majority
-	lostAt   mono.Time // no majority is heard since; 0: one is
+	few      bool      // less than half are heard
+	turned   mono.Time // when that changed
 	started  mono.Time // first step
 	began    mono.Time
 	delay    time.Duration

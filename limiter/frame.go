@@ -237,7 +237,7 @@ func (l *Limiter) hear(f *Fleet, i int, r *record, incarnation, seq uint32, now 
 	c.sumD += d - q.d
 	c.sumV += f.stockWeight(d) - f.stockWeight(q.d)
 	past := q.past
-	past.push(now, d)
+	past.push(now, d, f.silence()/3)
 	if late {
 		count = q.own
 	}

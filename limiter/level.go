@@ -66,7 +66,7 @@ func (c *cell) advance(now mono.Time) {
 // step integrates to now, in two parts if requests came in between: what overflowed before the first of them must not refill
 // what they took.
 func (c *cell) step(now mono.Time) {
-	if c.touched > c.at && c.touched < now {
+	if c.touched > c.at && c.touched <= now {
 		c.stepTo(c.touched, c.mark)
 	}
 	c.stepTo(now, c.used)
@@ -92,7 +92,9 @@ func (c *cell) stepTo(now mono.Time, used float64) {
 		if c.of.kind == kindBucket {
 			// What overflows refills first what was not told, and a full bucket forfeits what was foretold and not used.
 			drift := used - c.self.on(now)
-			c.credit(max(min(drift, c.rate*waste), -c.rate*waste))
+			paid := max(min(drift, c.rate*waste), -c.rate*waste)
+			c.credit(paid)
+			c.spill(waste, paid, c.refill()-s, now)
 		}
 		c.lost = 0
 	}
@@ -101,6 +103,29 @@ func (c *cell) stepTo(now mono.Time, used float64) {
 		c.level = least
 	}
 	c.presumed = min(c.presumed+c.presuming*dt, c.of.size-c.level)
+}
+
+// spill notes what overflows, at that pace until now, while the others count a gain of mine that I do not count yet: not so with them.
+func (c *cell) spill(waste, paid, pace float64, now mono.Time) {
+	if len(c.gains) == 0 || !c.gains[0].isLine {
+		return
+	}
+	known := c.gains[0].from.Add(-c.of.fleet.view().delay - minGap)
+	part := min(1, pace*max(0, sec(now.Sub(known)))/waste)
+	c.spilled += part * waste
+	c.repaid += part * paid
+}
+
+// unspill has the level, and what I have not told, be what they were if what I gain now had counted when the others knew of it.
+func (c *cell) unspill() {
+	if c.spilled > 0 {
+		x := max(0, min(c.spilled, c.of.size-c.level))
+		c.level += x
+		c.credit(-c.repaid)
+		// The rest overflows with the others too, and is paid for what I spent since.
+		c.credit(max(0, min(c.used-c.self.on(c.at), c.repaid*(1-x/c.spilled))))
+	}
+	c.spilled, c.repaid = 0, 0
 }
 
 // tax is the part of its share that a minority does not use.
@@ -131,6 +156,7 @@ func (c *cell) setSelf(now mono.Time, l line) {
 	told := l.on(now) - c.self.on(now)
 	c.charge(told)
 	c.self = l
+	c.unspill()
 	if c.of.kind == kindSliding {
 		c.win.settle(told)
 	}
@@ -224,7 +250,9 @@ func (c *cell) loosen(drift, own float64) {
 		return
 	}
 	if c.level >= 1 {
-		c.whole = (1 - c.stock) * c.level // what the others' shares hold
+		// What the others' shares hold, less what they may be asked for before they hear of it.
+		meanwhile := min(c.sumD*sec(2*v.delay+minGap)-max(1, c.cost), askedShare*c.of.size)
+		c.whole = max(0, (1-c.stock)*c.level-max(0, meanwhile))
 		c.slack = min(c.of.slack(v.n), c.whole)
 	}
 	c.slack = max(c.slack, (1-c.stock)/2) // so that rounding to whole requests favours nobody

@@ -184,18 +184,16 @@ func (f *Fleet) unheard(now mono.Time) {
 	}
 }
 
-// weigh has a side that hears less than half step back by its own clock, before the majority may take over: the two never overlap.
+// weigh has a side that hears less than half step back by its own clock, before the majority may take over: the two never overlap. It steps
+// forward when it hears everybody, or more than half for as long as the dead keep their shares: until then some may not know it is back.
 func (f *Fleet) weigh(now mono.Time) {
-	keep := 1.0
-	if 2*f.view().fresh < f.total {
-		if f.lostAt == 0 {
-			f.lostAt = now
-		}
-		if now.Sub(f.lostAt) > stepBack {
-			keep = minority
-		}
-	} else {
-		f.lostAt = 0
+	v, keep := f.view(), 1.0
+	if few := 2*v.fresh < f.total; few != f.few {
+		f.few, f.turned = few, now
+	}
+	switch since := now.Sub(f.turned); {
+	case f.few && (f.keep < 1 || since > stepBack), !f.few && f.keep < 1 && v.fresh < v.n && since <= deadHold:
+		keep = minority
 	}
 	if keep != f.keep {
 		f.each(func(c *cell) { c.advance(now) })
@@ -228,17 +226,18 @@ func (c *cell) freeze(now mono.Time, i int, heard mono.Time) {
 		return
 	}
 	c.advance(now)
-	// By the demands when it was last heard: what both sides of a cut still agreed on.
-	sum := c.past.when(heard)
+	// By the demands before it was last heard: what both sides of a cut still agreed on.
+	span := c.of.fleet.silence()
+	own, sum := q.past.mean(heard, span), c.past.mean(heard, span)
 	for j := range c.peers {
 		if c.peers[j].known {
-			sum += c.peers[j].past.when(heard)
+			sum += c.peers[j].past.mean(heard, span)
 		}
 	}
 	n := float64(c.of.fleet.view().n)
 	q.share = 1 / n
 	if sum > 1e-6 {
-		q.share = (1-floorShare)*q.past.when(heard)/sum + floorShare/n
+		q.share = (1-floorShare)*own/sum + floorShare/n
 	}
 	q.share = min(q.share, 1-c.frozen)
 	c.presume(q, now)

@@ -189,7 +189,7 @@ func (c *cell) learnLine(f *Fleet, b []byte, now mono.Time) {
 		return
 	}
 	*q = peerLine{line: line{count, s, now}, d: d, incarnation: le.Uint32(b[8:]), life: le.Uint16(b[12:]), known: true, hearsay: true, window: c.of.epoch(c)}
-	q.past.push(now, d)
+	q.past.push(now, d, f.silence()/3)
 	c.sumS += s
 	c.sumD += d
 	c.sumV += f.stockWeight(d) - f.stockWeight(0)

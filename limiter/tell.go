@@ -137,7 +137,7 @@ func (f *Fleet) tell(c *cell, now mono.Time, w *writer) {
 		c.patience *= 2
 	}
 	l := line{count, s, now}
-	c.past.push(now, d)
+	c.past.push(now, d, f.silence()/3)
 	c.told, c.toldD, c.sent = l, d, now
 	c.refusedCost = math.Floor(c.refusedCost * 0.9)
 	f.adopt(c, l, d, now)

@@ -9,11 +9,29 @@ import (
 	"weir/internal/mono"
 )
 
+// Class is whose request it is and how much it matters.
+type Class struct {
+	Band   Band
+	Weight uint16 // of its flow, beside the others in its band; 0 counts as 1
+	Flow   uint64 // a hash that tells flows apart
+}
+
+func (c Class) weight() uint64 { return uint64(max(1, c.Weight)) }
+
+// Ask is a request for a seat.
+type Ask struct {
+	Class
+	Due    mono.Time // when it is too late to begin; mono.Never: there is no such time
+	Client Client    // asked about every 50 ms while the request waits; nil: it stays
+}
+
 // GateConfig is the size of a Gate.
 type GateConfig struct {
 	Limit     int           // seats; 0 is no limit (they are counted all the same)
+	Estimator Estimator     // works out the limit in force, at least 1 and at most Limit; nil: it is Limit. A pointer, of this gate alone
 	MaxLength int           // who may wait for a seat at once; 0: nobody waits
 	MaxWait   time.Duration // how long at most; 0: nobody waits
+	Aging     time.Duration // who has waited so long counts as one band higher, who has waited twice as long as two, up to High; 0: never
 }
 
 // Refusal says why there was no seat.
@@ -21,22 +39,37 @@ type Refusal uint8
 
 const (
 	OK           Refusal = iota // there was one
-	QueueFull                   // MaxLength others were waiting already
+	QueueFull                   // MaxLength others were waiting, none of which had to give way
 	QueueTimeout                // none came free in time
+	TooLate                     // none would have come free in time: refused at once
+	Displaced                   // it waited in a full queue, and gave way to a request that matters more or of a flow that asks for less
+	Gone                        // its client was gone before a seat came free
+	Refusals     = 6
 )
 
-// Gate limits how many requests are in progress. Safe for concurrent use.
-type Gate struct {
-	word atomic.Uint64 // see word
+var refusals = [Refusals]string{"ok", "queue_full", "queue_timeout", "too_late", "displaced", "gone"}
 
-	mu       sync.Mutex
-	config   GateConfig
-	head     *waiter // who waits, in order of arrival
-	tail     *waiter
-	length   int
-	full     uint64 // refusals
-	timeouts uint64
-	waited   uint64
+// String is the word for r in metrics and logs.
+func (r Refusal) String() string { return refusals[r] }
+
+// Gate limits how many requests are in progress, and says who is next. Safe for concurrent use.
+type Gate struct {
+	word  atomic.Uint64         // see word
+	tuner atomic.Pointer[tuner] // nil: the limit is fixed
+
+	reshape sync.Mutex // taken before a tuner's mutex, and that before mu
+	waiters sync.Pool  // of *waiter
+
+	mu      sync.Mutex
+	config  GateConfig
+	learnt  int       // the estimator's limit
+	now     mono.Time // the latest there was
+	queue   fairQueue
+	asked   [Bands]int // who waits, by the band it asked for
+	waited  uint64
+	refused [Refusals][Bands]uint64
+	pace    pace
+	delay   standing
 }
 
 // word packs what a decision needs: seats in use (bits 0-30), limit (bits 31-61), and bit 62, somebody waits. While bit 62
@@ -56,51 +89,40 @@ func (w word) used() int  { return int(w & maxSeats) }
 func (w word) limit() int { return int(w >> 31 & maxSeats) }
 func (w word) room() bool { return w.used() < w.limit() }
 
-type waiter struct {
-	granted    chan struct{} // 1 slot; sent to under the mutex, once
-	prev, next *waiter
-	queued     bool
-}
-
 // Seat is the right to be in progress. It is a value to keep in one place: only one copy may be left.
 type Seat struct{ gate *Gate }
 
-// GateStats is a gate's state now and its counters since NewGate.
-type GateStats struct {
-	Limit        int    // 0 is no limit
-	InFlight     int    // seats in use
-	Waiting      int    // in the queue
-	Waited       uint64 // seats given after a wait
-	QueueFull    uint64 // refusals
-	QueueTimeout uint64 // refusals
-}
-
 // NewGate returns a gate with every seat free. A negative number in c, or more than 2^31-1 seats, panics.
 func NewGate(c GateConfig) *Gate {
-	g := &Gate{config: c}
-	g.word.Store(uint64(pack(seats(c), 0, 0)))
+	c.check()
+	g := &Gate{waiters: sync.Pool{New: newWaiter}}
+	g.queue.init(c.MaxLength)
+	g.delay.init()
+	g.Reshape(c, 0)
 	return g
 }
 
-// seats is the limit as the word has it.
-func seats(c GateConfig) int {
-	if c.Limit < 0 || c.Limit > maxSeats || c.MaxLength < 0 || c.MaxWait < 0 {
+func (c *GateConfig) check() {
+	if c.Limit < 0 || c.Limit > maxSeats || c.MaxLength < 0 || c.MaxWait < 0 || c.Aging < 0 {
 		panic("BUG: shaping: gate of impossible size")
 	}
-	if c.Limit == 0 {
-		return maxSeats
-	}
-	return c.Limit
 }
 
-// Enter takes a seat. If none is free it waits until due, but at most MaxWait from now, and then refuses; a due that has
-// passed does not keep a free seat from being taken. One compare-and-swap and no allocation if there is room and nobody
-// waits. On a refusal the Seat is empty, and leaving it does nothing.
-func (g *Gate) Enter(due, now mono.Time) (Seat, Refusal) {
+// Enter takes a seat. If none is free, or others wait, it waits until a.Due, but at most MaxWait from now. A Due that has passed does
+// not keep a free seat from being taken. One compare-and-swap and no allocation if there is room and nobody waits. On a refusal the
+// Seat is empty, and leaving it does nothing.
+func (g *Gate) Enter(a Ask, now mono.Time) (Seat, Refusal) {
 	if g.tryEnter() {
 		return Seat{g}, OK
 	}
-	return g.enterSlow(due, now)
+	w, wait, r := g.enqueue(&a, now)
+	if w != nil {
+		r = g.await(w, wait, a.Client)
+	}
+	if r != OK {
+		return Seat{}, r
+	}
+	return Seat{g}, OK
 }
 
 // TryEnter takes a seat if one is free and nobody waits, and reports whether it did. It never blocks.
@@ -124,175 +146,221 @@ func (g *Gate) tryEnter() bool {
 	}
 }
 
-func (g *Gate) enterSlow(due, now mono.Time) (Seat, Refusal) {
-	w, wait, refusal := g.enqueue(due, now)
-	if w == nil {
-		if refusal == OK {
-			return Seat{g}, OK
-		}
-		return Seat{}, refusal
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-w.granted:
-		return Seat{g}, OK
-	case <-timer.C:
-	}
-	if !g.abandon(w) {
-		return Seat{g}, OK // granted at the last moment
-	}
-	return Seat{}, QueueTimeout
-}
-
 // enqueue returns a waiter in the queue and how long it may wait, or no waiter: OK if a seat came free meanwhile and is
 // taken, else why nobody may wait.
-func (g *Gate) enqueue(due, now mono.Time) (*waiter, time.Duration, Refusal) {
+func (g *Gate) enqueue(a *Ask, now mono.Time) (*waiter, time.Duration, Refusal) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	wait := min(due.Sub(now), g.config.MaxWait)
+	now = g.clockLocked(now)
 	for {
 		w := word(g.word.Load())
-		if w&waiting == 0 && w.room() {
+		if w&waiting != 0 {
+			break
+		}
+		if w.room() {
 			if g.word.CompareAndSwap(uint64(w), uint64(w+1)) {
 				return nil, 0, OK
 			}
-			continue
-		}
-		if g.length >= g.config.MaxLength {
-			g.full++
-			return nil, 0, QueueFull
-		}
-		if wait <= 0 {
-			g.timeouts++
-			return nil, 0, QueueTimeout
-		}
-		if g.word.CompareAndSwap(uint64(w), uint64(w|waiting)) {
-			q := &waiter{granted: make(chan struct{}, 1)}
-			g.pushLocked(q)
-			return q, wait, OK
+		} else if g.word.CompareAndSwap(uint64(w), uint64(w|waiting)) {
+			break
 		}
 	}
+	wait := min(a.Due.Sub(now), g.config.MaxWait)
+	victim, r := g.placeLocked(a.Class, wait, now)
+	if r == QueueTimeout && a.Due <= now {
+		r = TooLate
+	}
+	if r != OK {
+		g.refused[r][a.Band]++
+		g.restLocked()
+		return nil, 0, r
+	}
+	if g.queue.length == 0 {
+		g.pace.begin(now)
+		g.delay.note(0, now)
+	}
+	if victim != nil {
+		g.refuseLocked(victim, Displaced)
+	}
+	q := g.waiters.Get().(*waiter)
+	q.band, q.asked, q.weight, q.id = a.Band, a.Band, a.weight(), a.Flow
+	q.arrived, q.since, q.deadline = now, now, now.Add(wait)
+	g.queue.push(q)
+	g.asked[q.asked]++
+	return q, wait, OK
 }
 
-// abandon takes w out of the queue and reports false if it has been granted a seat already.
-func (g *Gate) abandon(w *waiter) bool {
+// placeLocked decides whether a request of class c that can wait as long as wait may do so, and who has to give way to it, if anybody.
+func (g *Gate) placeLocked(c Class, wait time.Duration, now mono.Time) (victim *waiter, r Refusal) {
+	if g.config.MaxLength == 0 {
+		return nil, QueueFull
+	}
+	if wait <= 0 {
+		return nil, QueueTimeout
+	}
+	g.queue.age(now, g.config.Aging)
+	if g.tooLateLocked(c, wait) {
+		return nil, TooLate
+	}
+	if g.queue.length < g.config.MaxLength {
+		return nil, OK
+	}
+	if victim = g.queue.victim(c); victim == nil {
+		return nil, QueueFull
+	}
+	return victim, OK
+}
+
+// refuseLocked takes w out of the queue and tells it why.
+func (g *Gate) refuseLocked(w *waiter, r Refusal) {
+	g.removeLocked(w, r)
+	w.answer <- r
+}
+
+func (g *Gate) removeLocked(w *waiter, r Refusal) {
+	g.queue.remove(w)
+	g.asked[w.asked]--
+	g.refused[r][w.asked]++
+}
+
+// abandon takes w out of the queue because of r and reports false if it has had its answer already.
+func (g *Gate) abandon(w *waiter, r Refusal) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !w.queued {
+	if w.flow == nil {
 		return false
 	}
-	g.removeLocked(w)
-	g.timeouts++
-	if g.length == 0 {
-		g.word.Store(g.word.Load() &^ uint64(waiting))
-	}
+	g.removeLocked(w, r)
+	g.restLocked()
 	return true
 }
 
-// Leave gives the seat back, to whoever has waited longest. A second call does nothing.
-func (s *Seat) Leave() {
+// restLocked lets everybody change the word again if nobody waits. The word must have its waiting bit.
+func (g *Gate) restLocked() {
+	if g.queue.length == 0 {
+		g.word.Store(g.word.Load() &^ uint64(waiting))
+		g.delay.note(0, g.now)
+	}
+}
+
+// Leave gives the seat back, to who is next, and tells the estimator that the request ended like k, rtt after it had its seat. Of
+// successes that end at the same time it may miss some, of drops none. A second call does nothing. No allocation; no lock if nobody
+// waits and there is no estimator.
+func (s *Seat) Leave(k Sample, rtt time.Duration, now mono.Time) {
 	g := s.gate
 	if g == nil {
 		return
 	}
 	s.gate = nil
+	used := g.release(now)
+	if t := g.tuner.Load(); t != nil {
+		g.observe(t, Observation{RTT: rtt, InFlight: used, Sample: k, Now: now})
+	}
+}
+
+// release gives a seat back and returns how many were in use.
+func (g *Gate) release(now mono.Time) (used int) {
 	for {
 		w := word(g.word.Load())
 		if w&waiting != 0 {
-			g.leaveSlow()
-			return
+			return g.releaseSlow(now)
 		}
 		if g.word.CompareAndSwap(uint64(w), uint64(w-1)) {
-			return
+			return w.used()
 		}
 	}
 }
 
-func (g *Gate) leaveSlow() {
+func (g *Gate) releaseSlow(now mono.Time) (used int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for {
 		w := word(g.word.Load()) // the queue may have emptied before the lock was got
 		if g.word.CompareAndSwap(uint64(w), uint64(w-1)) {
-			break
+			g.grantLocked(g.clockLocked(now))
+			return w.used()
 		}
 	}
-	g.grantLocked()
 }
 
-// Reshape changes the gate's size. Seats in use stay counted: if there are more than the new limit, nobody enters until
-// enough have left. Who waits keeps its place and its time, even in a queue now too long, and is let in if room grew. It
-// panics as NewGate does.
-func (g *Gate) Reshape(c GateConfig) {
-	limit := seats(c)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.config = c
+// limitLocked puts into the word what the configuration and the estimator say, and lets in who finds room then.
+func (g *Gate) limitLocked(now mono.Time) {
+	limit := g.config.Limit
+	if limit == 0 {
+		limit = maxSeats
+	}
+	if g.config.Estimator != nil {
+		limit = min(limit, max(1, g.learnt))
+	}
 	for {
 		w := word(g.word.Load())
 		if g.word.CompareAndSwap(uint64(w), uint64(pack(limit, w.used(), w))) {
 			break
 		}
 	}
-	g.grantLocked()
+	g.grantLocked(now)
 }
 
-// grantLocked gives free seats to those who wait, in order. While anybody waits the word is the mutex holder's.
-func (g *Gate) grantLocked() {
-	if g.length == 0 {
-		return
+// Reshape changes the gate's size. Seats in use stay counted: if there are more than the new limit, nobody enters until
+// enough have left. Who waits keeps its place and its time, even in a queue now too long, and is let in if room grew. The same
+// Estimator goes on with what it has learnt; another takes its place, with the limit that it starts with; nil makes the limit fixed. It
+// panics as NewGate does.
+func (g *Gate) Reshape(c GateConfig, now mono.Time) {
+	c.check()
+	g.reshape.Lock()
+	defer g.reshape.Unlock()
+	t := g.tuner.Load()
+	if c.Estimator == nil {
+		t = nil
+	} else if t == nil || t.estimator != c.Estimator {
+		t = &tuner{estimator: c.Estimator}
 	}
-	w := word(g.word.Load())
-	for g.length > 0 && w.room() {
-		q := g.head
-		g.removeLocked(q)
-		q.granted <- struct{}{}
-		g.waited++
-		w++
+	if t != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.limit = c.Estimator.Limit()
 	}
-	if g.length == 0 {
-		w &^= waiting
-	}
-	g.word.Store(uint64(w))
-}
-
-func (g *Gate) pushLocked(w *waiter) {
-	w.queued, w.prev = true, g.tail
-	if g.tail == nil {
-		g.head = w
-	} else {
-		g.tail.next = w
-	}
-	g.tail = w
-	g.length++
-}
-
-func (g *Gate) removeLocked(w *waiter) {
-	if w.prev == nil {
-		g.head = w.next
-	} else {
-		w.prev.next = w.next
-	}
-	if w.next == nil {
-		g.tail = w.prev
-	} else {
-		w.next.prev = w.prev
-	}
-	w.queued, w.prev, w.next = false, nil, nil
-	g.length--
-}
-
-// Stats returns the gate's state and counters.
-func (g *Gate) Stats() GateStats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return GateStats{
-		Limit:        g.config.Limit,
-		InFlight:     word(g.word.Load()).used(),
-		Waiting:      g.length,
-		Waited:       g.waited,
-		QueueFull:    g.full,
-		QueueTimeout: g.timeouts,
+	g.config = c
+	g.tuner.Store(t)
+	if t != nil {
+		g.learnt = t.limit
 	}
+	g.queue.resize(c.MaxLength)
+	g.limitLocked(g.clockLocked(now))
+}
+
+// grantLocked gives free seats to those who wait, in their order. While anybody waits the word is the mutex holder's.
+func (g *Gate) grantLocked(now mono.Time) {
+	if g.queue.length == 0 {
+		return
+	}
+	g.queue.age(now, g.config.Aging)
+	w := word(g.word.Load())
+	for w.room() {
+		q := g.queue.next()
+		if q == nil {
+			break
+		}
+		if q.deadline <= now {
+			g.refuseLocked(q, QueueTimeout)
+			continue
+		}
+		g.queue.serve(q)
+		g.asked[q.asked]--
+		g.waited++
+		g.pace.grant(w.limit(), now)
+		g.delay.note(now.Sub(q.arrived), now)
+		q.answer <- OK
+		w++
+	}
+	g.word.Store(uint64(w))
+	g.restLocked()
+}
+
+// clockLocked returns now, or the latest instant there was if it is later.
+func (g *Gate) clockLocked(now mono.Time) mono.Time {
+	g.now = max(g.now, now)
+	return g.now
 }

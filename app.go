@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,10 +37,11 @@ type app struct {
 	secret [16]byte // of the gateway's hashes
 	fleet  *fleet   // nil: this gateway is alone
 
-	loading sync.Mutex     // one reload or change of policies at a time; guards the next three
-	base    *config.Config // what the file says
-	extras  []config.Extra // policies that came by the API
-	kept    string         // the directory in which quotas are kept; empty: no quota has been configured yet, or data_dir is empty
+	loading sync.Mutex                 // one reload or change by API at a time; guards the next four
+	base    *config.Config             // what the file says
+	extras  []config.Extra             // policies that came by the API
+	overlay map[string]json.RawMessage // backpressure that came by the API
+	kept    string                     // the directory in which quotas are kept; empty: no quota has been configured yet, or data_dir is empty
 
 	stopped   atomic.Bool
 	impatient atomic.Pointer[context.CancelFunc] // ends a wait for the disk
@@ -194,6 +196,9 @@ func (a *app) apply(base *config.Config, extras []config.Extra) (err error) {
 		return errStopping
 	}
 	conf, err := a.merge(base, extras)
+	if err == nil {
+		conf, err = withOverlay(conf, a.overlay)
+	}
 	if err != nil {
 		return err
 	}
@@ -341,7 +346,7 @@ func (a *app) useAccessLog(l accessLog) {
 // sources are what metrics ask for at a scrape.
 func (a *app) sources() telemetry.Sources {
 	return telemetry.Sources{
-		Pools: a.gw.PoolStats, Limiters: a.gw.LimiterStats, LimiterMemory: a.gw.LimiterMemory, Tokens: a.gw.TokenStats, Cluster: a.clusterStats, Store: a.storeStats, Connections: a.listenerStats, Certificates: a.certificates,
+		Pools: a.gw.PoolStats, Gates: a.gw.GateStats, Load: a.gw.LoadStats, Pacings: a.gw.PacingStats, Limiters: a.gw.LimiterStats, LimiterMemory: a.gw.LimiterMemory, Tokens: a.gw.TokenStats, Cluster: a.clusterStats, Store: a.storeStats, Connections: a.listenerStats, Certificates: a.certificates,
 		Config:           func() telemetry.ConfigInfo { return *a.reloaded.Load() },
 		AccessLogDropped: a.gw.AccessLogDropped,
 	}

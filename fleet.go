@@ -13,6 +13,7 @@ import (
 
 	"weir/cluster"
 	"weir/config"
+	"weir/gateway"
 	"weir/internal/mono"
 	"weir/limiter"
 	"weir/strict"
@@ -22,6 +23,7 @@ import (
 // fleet is this gateway as one of several: what it spends it tells the others.
 type fleet struct {
 	log     *slog.Logger
+	name    string
 	limits  *limiter.Fleet
 	node    *cluster.Cluster
 	stopped chan struct{} // tell has ended
@@ -38,7 +40,7 @@ func newFleet(conf *config.Config, log *slog.Logger) (*fleet, error) {
 	}
 	// Tenths of a second since 2024: higher after every restart, for 13 years.
 	incarnation := uint32((time.Now().UnixMilli() - 1_704_067_200_000) / 100)
-	return &fleet{log: log, stopped: make(chan struct{}), limits: limiter.NewFleet(limiter.FleetOptions{
+	return &fleet{log: log, name: name, stopped: make(chan struct{}), limits: limiter.NewFleet(limiter.FleetOptions{
 		Self: cluster.ID(name), Incarnation: incarnation, Interval: conf.Cluster.Interval, Delay: firstDelay, Start: mono.Now(),
 	})}, nil
 }
@@ -66,26 +68,26 @@ func clusterConfig(conf *config.Config, log *slog.Logger) (cluster.Config, error
 }
 
 // start joins the others, for which it waits until ctx ends, and goes on telling them, until life does.
-func (f *fleet) start(ctx, life context.Context, conf *config.Config) error {
+func (f *fleet) start(ctx, life context.Context, conf *config.Config, gw *gateway.Gateway) error {
 	cfg, err := clusterConfig(conf, f.log)
 	if err != nil {
 		return err
 	}
-	node, err := cluster.Start(ctx, cfg, replica{f.limits})
+	node, err := cluster.Start(ctx, cfg, replica{f.limits, gw})
 	if err != nil {
 		return err
 	}
 	f.node = node
-	go f.tell(life)
+	go f.tell(life, gw)
 	return nil
 }
 
 // tell sends what Step has to say, when it is due, until ctx ends.
-func (f *fleet) tell(ctx context.Context) {
+func (f *fleet) tell(ctx context.Context, gw *gateway.Gateway) {
 	defer close(f.stopped)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	measured := mono.Now()
+	measured, pressed := mono.Now(), mono.Time(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -98,11 +100,15 @@ func (f *fleet) tell(ctx context.Context) {
 		for _, b := range frames {
 			f.node.Broadcast(cluster.KindSpending, b)
 		}
+		if now.Sub(pressed) >= gateway.PressureEvery {
+			pressed = now
+			f.node.Broadcast(cluster.KindPressure, gw.AppendPressure(nil, cluster.ID(f.name)))
+		}
 		if now.Sub(measured) > time.Second {
 			measured = now
 			f.limits.SetDelay(f.delay(), now)
 		}
-		timer.Reset(max(0, next.Sub(mono.Now())))
+		timer.Reset(max(0, min(next, pressed.Add(gateway.PressureEvery)).Sub(mono.Now())))
 	}
 }
 
@@ -140,7 +146,7 @@ func (a *app) joinFleet(conf *config.Config) error {
 	}
 	ctx, cancel := a.patience()
 	defer cancel()
-	return a.fleet.start(ctx, a.ctx, conf)
+	return a.fleet.start(ctx, a.ctx, conf, a.gw)
 }
 
 // checkCluster says what is wrong with the cluster's part of a configuration beyond what the file shows.
@@ -201,12 +207,18 @@ func (a *app) prepareFleet(conf *config.Config) (apply func(), err error) {
 	}, nil
 }
 
-// replica lets the cluster carry what the limits have to say.
-type replica struct{ limits *limiter.Fleet }
+// replica lets the cluster carry what the limits have to say, and how loaded the gateways are.
+type replica struct {
+	limits *limiter.Fleet
+	gw     *gateway.Gateway
+}
 
 func (r replica) Receive(k cluster.Kind, frame []byte) {
-	if k == cluster.KindSpending {
+	switch k {
+	case cluster.KindSpending:
 		r.limits.Receive(frame, mono.Now()) //nolint:errcheck // Stats counts what was not understood
+	case cluster.KindPressure:
+		r.gw.HearPressure(frame, mono.Now()) //nolint:errcheck // what a later version says otherwise is not for this one
 	}
 }
 

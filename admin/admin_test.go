@@ -91,6 +91,21 @@ func (g *gateway) Validate(name string, body []byte) error {
 	return nil
 }
 
+func (g *gateway) Backpressure() any { return map[string]bool{"enabled": true} }
+
+func (g *gateway) SetBackpressure(who string, body []byte) (any, error) {
+	g.asked = append(g.asked, "backpressure by "+who+": "+string(body))
+	if bytes.Contains(body, []byte("bad")) {
+		return nil, config.Faults{{File: "body", Line: 1, Col: 2, Path: "load_threshold", Message: "load_threshold: is bad"}}
+	}
+	return g.Backpressure(), nil
+}
+
+func (g *gateway) DropBackpressure(who string) (any, error) {
+	g.asked = append(g.asked, "no backpressure by "+who)
+	return g.Backpressure(), nil
+}
+
 func (g *gateway) Reload(who string) (any, error) {
 	g.asked = append(g.asked, "reload by "+who)
 	return map[string]string{"hash": "abc"}, g.reloadErr
@@ -197,7 +212,7 @@ func TestAnswers(t *testing.T) {
 	f("GET /livez", "", "", "ok")
 	f("GET /readyz", "", "", "ready")
 	f("GET /metrics", "", "", "weir_up 1")
-	f("GET /", "", "", "weir 1.2.3 GET / POST /api/v1/check GET /api/v1/cluster GET /api/v1/config POST /api/v1/config/reload")
+	f("GET /", "", "", "weir 1.2.3 GET / DELETE /api/v1/backpressure GET /api/v1/backpressure POST /api/v1/backpressure POST /api/v1/check GET /api/v1/cluster GET /api/v1/config POST /api/v1/config/reload")
 	f("GET /api/v1/routes", "", "", `[ "v1" ]`)
 	f("GET /api/v1/pools", "", "", `{ "api": 2 }`)
 	f("GET /api/v1/cluster", "", "", `{ "nodes": 3 }`)

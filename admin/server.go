@@ -45,6 +45,14 @@ type Controller interface {
 	// or the parent of another.
 	DeletePolicy(who, name, ifMatch string) error
 
+	// Backpressure returns what is in force, and the load.
+	Backpressure() any
+	// SetBackpressure puts the keys of a text in force on behalf of who, over what the file says, and returns what is in force then. Faults
+	// of the text are config.Faults, with "body" for a file.
+	SetBackpressure(who string, body []byte) (view any, err error)
+	// DropBackpressure takes that back. ErrConflict: something that is in force needs it.
+	DropBackpressure(who string) (view any, err error)
+
 	// CheckFault says what is wrong with a check's metadata, or nothing: a client's fault (422).
 	CheckFault(CheckRequest) error
 	// Check spends, or looks, as a request with those dimensions would.

@@ -8,10 +8,12 @@ import (
 // Kind says what a frame is about. Values cross the wire: they never change, and a node skips those it does not know.
 type Kind byte
 
-// KindSpending is what a node spent of the limits that the cluster shares.
-const KindSpending Kind = 1
+const (
+	KindSpending Kind = 1 // what a node spent of the limits that the cluster shares
+	KindPressure Kind = 2 // how loaded a node is, and whom it has given up
 
-const kinds = 2 // one more than the highest kind
+	kinds = 3 // one more than the highest kind
+)
 
 func (k Kind) known() bool { return k >= KindSpending && k < kinds }
 

@@ -18,7 +18,7 @@ type checker struct {
 	faults *faultList
 
 	pools nameSet
-	known *known // filled by checkDimensions and before
+	known *known // filled by checkDimensions and before; nil: the names are not known
 }
 
 // check records every fault of c that decoding could not see. It is silent about paths that have a fault already.
@@ -33,6 +33,7 @@ func check(c *Config, root *yaml.Node, faults *faultList) {
 	k.checkCluster()
 	k.checkListeners()
 	k.checkTLS()
+	k.checkBackpressure()
 	for i := range c.Pools {
 		k.checkPool(&c.Pools[i], fmt.Sprintf("pools[%d]", i))
 	}
@@ -41,6 +42,7 @@ func check(c *Config, root *yaml.Node, faults *faultList) {
 		k.checkRoute(&c.Routes[i], fmt.Sprintf("routes[%d]", i))
 	}
 	k.checkNames("routes", len(c.Routes), func(i int) string { return c.Routes[i].Name })
+	k.checkShaping()
 	k.checkPolicies()
 }
 

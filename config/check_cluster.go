@@ -54,8 +54,8 @@ func (k *checker) checkCluster() {
 			k.fault("redis.ca", "%s", problem)
 		}
 	}
-	if strings.ContainsAny(r.Prefix, "{} \t\n") || len(r.Prefix) > 64 {
-		k.fault("redis.prefix", "%s is no prefix: up to 64 characters, no spaces and no braces", quote(r.Prefix))
+	if strings.ContainsFunc(r.Prefix, func(c rune) bool { return c <= ' ' || c == 0x7f || c == '{' || c == '}' }) || len(r.Prefix) > 64 {
+		k.fault("redis.prefix", "%s is no prefix: up to 64 characters, no spaces, control characters or braces", quote(r.Prefix))
 	}
 	k.known.clustered, k.known.stored = c.Enabled, len(r.Addresses) > 0
 }

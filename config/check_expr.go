@@ -159,7 +159,7 @@ func (k *checker) checkFrom(path string, d *Dimension) {
 		}
 		k.fault(path, "%s is no source of a dimension%s", quote(d.From), advice)
 	case kind == "cert" && arg != "cn":
-		k.fault(path, "%s is no source of a dimension: of a certificate there is cert:cn", quote(d.From))
+		k.fault(path, "%s is no source: of a certificate there is cert:cn", quote(d.From))
 	case kind == "cert" && k.c.TLS.ClientAuth.Mode == "none":
 		k.fault(path, "no client ever shows a certificate: write tls: {client_auth: {mode: request, ca: …}} too")
 	case kind == "expr":

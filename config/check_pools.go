@@ -43,8 +43,8 @@ func (k *checker) checkPool(p *Pool, path string) {
 	}
 	k.checkPoolTLS(&p.TLS, path+".tls")
 	k.checkHealth(&p.Health.Active, path+".health.active")
-	if b := &p.Breaker; b.MaxTimeout < b.Timeout {
-		k.fault(path+".breaker.max_timeout", "%s is less than timeout, %s: write as much or more", formatDuration(b.MaxTimeout), formatDuration(b.Timeout))
+	if problem := p.Breaker.problem(); problem != "" && p.own&breakerTimes != 0 { // else it is that of backpressure
+		k.fault(path+".breaker.max_timeout", "%s", problem)
 	}
 	k.checkRetryOn(p.Retry.On, path+".retry.on")
 	if at := path + ".connections.idle"; p.Connections.Idle > p.Connections.Max && k.given(at) {

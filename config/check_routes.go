@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 func (k *checker) checkRoute(r *Route, path string) {
 	k.checkMatch(&r.Match, path+".match")
 	k.checkTarget(r, path)
+	k.checkPriority(&r.Priority, path+".priority")
 	k.checkRewrite(&r.Rewrite, path+".rewrite")
 	k.checkTransform(&r.Request, path+".request")
 	k.checkTransform(&r.Response, path+".response")
@@ -210,15 +212,34 @@ func (k *checker) checkGroups(path, to string, re *regexp.Regexp) {
 	}
 }
 
-var fallbackReasons = []string{"breaker_open", "no_endpoint", "timeout", "upstream_error", "limited"}
+var priorities = layoutOf(reflect.TypeFor[Priority]()).alone.enum
+
+// checkPriority checks what a route's priority is taken from.
+func (k *checker) checkPriority(p *Priority, path string) {
+	kind, _, _ := strings.Cut(p.From, ":")
+	path += ".from"
+	switch {
+	case p.From == "": // the route's own
+	case slices.Contains(priorities, p.From):
+		k.fault(path, "%s is a priority itself: write priority: %s", p.From, p.From)
+	case slices.Contains(sourcesOf, kind):
+		k.checkFrom(path, &Dimension{From: p.From})
+	default:
+		advice := "write header:NAME, cookie:NAME, query:NAME, jwt:CLAIM, cert:cn or expr: CEL"
+		if meant := nearest(kind, sourcesOf); meant != "" && !slices.Contains(sourcesAlone, kind) {
+			advice = fmt.Sprintf("did you mean %s?", strings.Replace(p.From, kind, meant, 1))
+		}
+		k.fault(path, "%s gives no priority: %s", quote(p.From), advice)
+	}
+}
+
+var fallbackReasons = []string{"breaker_open", "no_endpoint", "timeout", "upstream_error", "limited", "shed", "queue_full", "queue_timeout"}
 
 func (k *checker) checkFallback(r *Route, path string) {
 	f := &r.Fallback
 	for i, on := range f.On {
 		at := fmt.Sprintf("%s.on[%d]", path, i)
-		if on == "shed" {
-			k.fault(at, "nothing is shed in this version: leave shed out")
-		} else if !slices.Contains(fallbackReasons, on) {
+		if !slices.Contains(fallbackReasons, on) {
 			advice := didYouMean(on, fallbackReasons)
 			if advice == "" {
 				advice = ": write one of " + strings.Join(fallbackReasons, ", ")

@@ -80,6 +80,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, f *field) {
 // structure decodes a mapping.
 func (d *decoder) structure(n *yaml.Node, v reflect.Value, f *field) {
 	l := layoutOf(v.Type())
+	if l.alone != nil && n.Kind == yaml.ScalarNode {
+		d.scalar(n, v.Field(l.alone.index), l.alone)
+		return
+	}
 	if n.Kind != yaml.MappingNode {
 		d.fault(n, "%s where keys are wanted: write %s", describe(n), exampleOf(f, l))
 		return
@@ -121,6 +125,9 @@ func hint(f *field) string {
 }
 
 func exampleOf(f *field, l *layout) string {
+	if l.alone != nil {
+		return f.key + ": " + l.alone.def
+	}
 	return fmt.Sprintf("%s: {%s: …}", f.key, l.keys[0])
 }
 
@@ -269,10 +276,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 		d.expanded[text] = n.Value
 	}
 	fresh := reflect.New(v.Type()).Elem()
-	if problem = setScalar(fresh, text); problem == "" {
-		problem = f.check(fresh, text)
-	}
-	if problem != "" {
+	if problem = f.set(fresh, text); problem != "" {
 		if text != n.Value {
 			problem += " (it comes from " + n.Value + ")"
 		}

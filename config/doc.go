@@ -24,11 +24,13 @@
 // Anchors, aliases and merge keys (<<) work as in YAML 1.1. What aliases expand to is bounded (maxAliased values), so a small
 // file cannot become a large configuration.
 //
-// # Policies of the API
+// # Policies and backpressure of the API
 //
 // [Config.With] adds policies that came over the network to a Config that is right already. They go the same four steps, each
 // with its own text and its own list of faults, against the names, routes and expressions that Parse left behind. What must not
 // be done for the network is not: variables, files, aliases.
+// [Config.WithBackpressure] does the same with a backpressure section, and pools follow it: a Pool keeps which values of its
+// breaker its own text gives, so that the others can be given anew.
 //
 // # What this package does not do
 //

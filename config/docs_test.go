@@ -91,7 +91,7 @@ func reference() string {
 Every key of the file, made from the types that read it. ` + "`config.example.yaml`" + ` shows the same in its place, and runs;
 ` + "`weir schema`" + ` prints it as a JSON Schema for editors; ` + "`weir validate -c FILE`" + ` reports every mistake with line and column.
 
-Durations are written ` + "`250ms`, `5s`, `1m`, `24h`" + `; sizes ` + "`512`, `16KiB`, `10MiB`" + `; shares ` + "`20%`" + `. ` + "`${NAME}`" + ` and
+Durations are written ` + "`250ms`, `5s`, `1m`, `24h`" + `; sizes ` + "`512`, `16KiB`, `10MiB`" + `; shares ` + "`20%`" + `; a number from 0 to 1 ` + "`0.8`" + ` or ` + "`80%`" + `. ` + "`${NAME}`" + ` and
 ` + "`${NAME:-default}`" + ` are environment variables if the name is in capital letters; ` + "`$${`" + ` is a plain ` + "`${`" + `. Secrets may be
 ` + "`file:/path`" + `. A file is relative to the working directory. A key marked *later* is known and refused, unless it holds its
 default or says ` + "`enabled: false`" + `.
@@ -135,13 +135,16 @@ func valueCell(f *field) string {
 		t = t.Elem()
 	}
 	name := map[reflect.Type]string{durationType: "duration", sizeType: "size", percentType: "share", secretType: "secret",
-		amountType: "number or share", windowType: "duration or period"}[t]
+		amountType: "number or share", ratioType: "number", windowType: "duration or period"}[t]
 	if name == "" {
 		name = map[reflect.Kind]string{reflect.String: "text", reflect.Bool: "true or false", reflect.Int: "number", reflect.Int64: "number",
 			reflect.Struct: "keys", reflect.Interface: "keys"}[t.Kind()]
 	}
 	if f.enum != nil {
 		name = "`" + strings.Join(f.enum, "` `") + "`"
+	}
+	if isKeys(t) && layoutOf(t).alone != nil {
+		name = "`" + strings.Join(layoutOf(t).alone.enum, "` `") + "`, or keys"
 	}
 	switch {
 	case f.min != "" && f.max != "":
@@ -150,6 +153,9 @@ func valueCell(f *field) string {
 		name += ", " + f.min + " or more"
 	case f.max != "":
 		name += ", up to " + f.max
+	}
+	if f.words != nil {
+		name += ", or `" + f.wordList("` or `") + "`"
 	}
 	return list + name
 }
@@ -160,6 +166,8 @@ func defaultCell(f *field) string {
 		return "**required** without `" + f.unless + "`"
 	case f.required:
 		return "**required**"
+	case isKeys(f.typ) && layoutOf(f.typ).alone != nil:
+		return "`" + layoutOf(f.typ).alone.def + "`"
 	case f.typ.Kind() == reflect.Bool && f.def == "":
 		return "`false`"
 	case f.def == "" || f.typ.Kind() == reflect.Interface:
@@ -184,5 +192,26 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		if p.field.doc == "" {
 			t.Errorf("%s has no doc tag", p)
 		}
+	}
+}
+
+// TestExampleOfWhatIsNotUsed loads the example with its backpressure and shaping in use.
+func TestExampleOfWhatIsNotUsed(t *testing.T) {
+	data, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, tail, ok := strings.Cut(string(data), "\n#backpressure:")
+	block, rest, ok2 := strings.Cut(tail, "\n# Not available")
+	if !ok || !ok2 {
+		t.Fatal("the example has no backpressure that is not used")
+	}
+	block = regexp.MustCompile(`(?m)^#`).ReplaceAllString(block, "")
+	c, err := Parse(examplePath, []byte(head+"\nbackpressure:"+block+"\n# Not available"+rest), noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Backpressure.Concurrency.Algorithm != "gradient" || len(c.Shaping) != 1 || c.Shaping[0].Guarantee != 1<<20 {
+		t.Errorf("got %+v and %+v", c.Backpressure, c.Shaping)
 	}
 }

@@ -12,8 +12,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxExtra bounds the text of a policy that comes by the API.
+// maxExtra bounds a text that comes by the API.
 const maxExtra = 64 << 10
+
+// body is what a text of the API is to hold.
+type body struct{ one, example string }
+
+var policyBody = &body{"policy", `write for example {"name": "per-user", "dimensions": ["user_id"], "limit": 1000, "window": "1m"}`}
 
 // Extra is a policy that came by the API.
 type Extra struct {
@@ -23,7 +28,7 @@ type Extra struct {
 
 // ExtraName returns the name that a text gives its policy, right or wrong, or "" if there is none to be read.
 func ExtraName(text []byte) string {
-	root := readExtra(text, &faultList{body: true})
+	root := readExtra(text, &faultList{body: policyBody})
 	if root == nil {
 		return ""
 	}
@@ -74,7 +79,7 @@ func (c *Config) With(extras []Extra) (*Config, error) {
 func decodeExtra(x *Extra) (Policy, policyText) {
 	p := policyDefaults()
 	p.Name, p.api = x.Name, true
-	t := policyText{faults: &faultList{file: x.file(), body: true}, node: &yaml.Node{Kind: yaml.MappingNode}}
+	t := policyText{faults: &faultList{file: x.file(), body: policyBody}, node: &yaml.Node{Kind: yaml.MappingNode}}
 	root := readExtra(x.Text, t.faults)
 	if root == nil {
 		t.broken = true
@@ -89,11 +94,11 @@ func decodeExtra(x *Extra) (Policy, policyText) {
 // readExtra returns the keys of a text, or nil with the reason recorded.
 func readExtra(text []byte, faults *faultList) *yaml.Node {
 	if len(text) > maxExtra {
-		faults.add(start, "", "the text has %d bytes: a policy has at most %v", len(text), Size(maxExtra))
+		faults.add(start, "", "the text has %d bytes: a %s has at most %v", len(text), faults.body.one, Size(maxExtra))
 		return nil
 	}
 	if len(bytes.TrimSpace(text)) == 0 {
-		faults.add(start, "", "the text is empty: "+extraExample)
+		faults.add(start, "", "%s", faults.empty())
 		return nil
 	}
 	root := readTree(plainJSON(text), faults)
@@ -101,7 +106,7 @@ func readExtra(text []byte, faults *faultList) *yaml.Node {
 		return nil
 	}
 	if root.Kind != yaml.MappingNode {
-		faults.add(placeOf(root), "", "%s where the keys of a policy are wanted: %s", describe(root), extraExample)
+		faults.add(placeOf(root), "", "%s where the keys of a %s are wanted: %s", describe(root), faults.body.one, faults.body.example)
 		return nil
 	}
 	if alias := firstAlias(root); alias != nil {
@@ -130,8 +135,6 @@ func plainJSON(text []byte) []byte {
 		return fmt.Appendf(nil, `\U%08X`, utf16.DecodeRune(rune(high), rune(low)))
 	})
 }
-
-const extraExample = `write for example {"name": "per-user", "dimensions": ["user_id"], "limit": 1000, "window": "1m"}`
 
 // firstAlias returns an alias at or below n, or nil.
 func firstAlias(n *yaml.Node) *yaml.Node {

@@ -80,7 +80,7 @@ func TestWithIsAsTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(file, api, cmpopts.IgnoreUnexported(Config{}, Policy{})); diff != "" {
+	if diff := cmp.Diff(file, api, cmpopts.IgnoreUnexported(Config{}, Policy{}, Pool{})); diff != "" {
 		t.Error(diff)
 	}
 	if file.Hash() != api.Hash() {

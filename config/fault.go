@@ -9,7 +9,7 @@ import (
 // maxFaults bounds how many faults one file is told about; a file with more is not of this format.
 const maxFaults = 1000
 
-// maxExtraFaults is maxFaults for a policy of the API.
+// maxExtraFaults is maxFaults for a text of the API.
 const maxExtraFaults = 100
 
 // Fault is one thing wrong with a file.
@@ -44,7 +44,7 @@ type faultList struct {
 	lines int // of the file; 0 until they are counted
 	list  Faults
 	paths map[string]bool // that have a fault already
-	body  bool            // the text is one policy from the API, not a file
+	body  *body           // what the text is to hold if it comes by the API; nil for a file
 }
 
 // add records a fault of the value at path. The message is one line, prefixed with the path.
@@ -65,23 +65,23 @@ func (l *faultList) add(p place, path, format string, args ...any) {
 
 // empty says what to do about a text with nothing in it.
 func (l *faultList) empty() string {
-	if l.body {
-		return "the text is empty: " + extraExample
+	if l.body != nil {
+		return "the text is empty: " + l.body.example
 	}
 	return "the file is empty: start from config.example.yaml"
 }
 
 // one says what one text holds.
 func (l *faultList) one() string {
-	if l.body {
-		return "text holds one policy"
+	if l.body != nil {
+		return "text holds one " + l.body.one
 	}
 	return "file holds one configuration"
 }
 
 // full says whether no more faults are recorded.
 func (l *faultList) full() bool {
-	return len(l.list) >= maxFaults || (l.body && len(l.list) >= maxExtraFaults)
+	return len(l.list) >= maxFaults || (l.body != nil && len(l.list) >= maxExtraFaults)
 }
 
 // mark makes later checks silent about path.

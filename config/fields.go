@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ var (
 	percentType  = reflect.TypeFor[Percent]()
 	secretType   = reflect.TypeFor[Secret]()
 	amountType   = reflect.TypeFor[Amount]()
+	ratioType    = reflect.TypeFor[Ratio]()
 	windowType   = reflect.TypeFor[Window]()
 )
 
@@ -33,7 +35,14 @@ type field struct {
 	min, max string   // min, max: as they would be written in the file
 	required bool     // required: must be given, and not empty; required: unless KEY: if that key is empty
 	unless   string   // required: unless KEY
+	words    []word   // words: names of values
 	template string   // template: text or dimensions; ${names} that are no environment variables are left as they are
+}
+
+// word is a name of a value: off.
+type word struct {
+	text  string
+	value int64
 }
 
 // layout is the fields of one struct in file order, and its value with every default filled in.
@@ -41,6 +50,7 @@ type layout struct {
 	fields   []field
 	keys     []string
 	byKey    map[string]*field
+	alone    *field // the one that a single value stands for, or nil
 	defaults reflect.Value
 }
 
@@ -66,6 +76,7 @@ func layoutOf(t reflect.Type) *layout {
 		if other, ok := strings.CutPrefix(sf.Tag.Get("required"), "unless "); ok {
 			f.required, f.unless = true, other
 		}
+		f.words = parseWords(sf.Tag.Get("words"))
 		if e := sf.Tag.Get("enum"); e != "" {
 			f.enum = strings.Split(e, ",")
 		}
@@ -75,6 +86,9 @@ func layoutOf(t reflect.Type) *layout {
 		f := &l.fields[i]
 		l.keys = append(l.keys, f.key)
 		l.byKey[f.key] = f
+		if t.Field(f.index).Tag.Get("alone") == "true" {
+			l.alone = f
+		}
 		setDefault(l.defaults.Field(f.index), f)
 	}
 	got, _ := layouts.LoadOrStore(t, l)
@@ -90,8 +104,63 @@ func setDefault(v reflect.Value, f *field) {
 	case f.typ.Kind() == reflect.Slice:
 		v.Set(reflect.ValueOf(strings.Split(f.def, ",")))
 	default:
-		if problem := setScalar(v, f.def); problem != "" {
+		if problem := f.set(v, f.def); problem != "" {
 			panic("BUG: default of " + f.key + ": " + problem)
 		}
 	}
+}
+
+// parseWords reads auto=0,off=-1.
+func parseWords(tag string) (words []word) {
+	for part := range strings.SplitSeq(tag, ",") {
+		if text, value, ok := strings.Cut(part, "="); ok {
+			n, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				panic("BUG: words " + tag)
+			}
+			words = append(words, word{text, n})
+		}
+	}
+	return words
+}
+
+// set stores text into v, a word or what setScalar takes. It returns what is wrong and what to write, or "".
+func (f *field) set(v reflect.Value, text string) string {
+	for _, w := range f.words {
+		if w.text != text {
+			continue
+		}
+		if v.CanFloat() {
+			v.SetFloat(float64(w.value))
+		} else {
+			v.SetInt(w.value)
+		}
+		return ""
+	}
+	problem := setScalar(v, text)
+	if problem == "" {
+		problem = f.check(v, text)
+	}
+	if problem != "" && f.words != nil {
+		problem += ", or " + f.wordList(" or ")
+	}
+	return problem
+}
+
+// wordFor returns the word that v is written as, or "".
+func (f *field) wordFor(v reflect.Value) string {
+	for _, w := range f.words {
+		if (v.CanFloat() && v.Float() == float64(w.value)) || (v.CanInt() && v.Int() == w.value) {
+			return w.text
+		}
+	}
+	return ""
+}
+
+func (f *field) wordList(between string) string {
+	texts := make([]string, len(f.words))
+	for i, w := range f.words {
+		texts[i] = w.text
+	}
+	return strings.Join(texts, between)
 }

@@ -14,7 +14,7 @@ type object []member
 
 type member struct {
 	key   string
-	value any // string, bool, int64, object or []any
+	value any // string, bool, int64, float64, object or []any
 }
 
 // MarshalJSON writes the members in order.
@@ -108,6 +108,8 @@ func (d dumper) dump(v reflect.Value) any {
 		return list
 	case reflect.Int, reflect.Int64:
 		return v.Int()
+	case reflect.Float64:
+		return v.Float()
 	case reflect.Bool:
 		return v.Bool()
 	}
@@ -116,8 +118,11 @@ func (d dumper) dump(v reflect.Value) any {
 
 // dumpStruct leaves out what is not there (a nil pointer, no amount), what this version never has in force, and a body that came from a
 // file.
-func (d dumper) dumpStruct(v reflect.Value) object {
+func (d dumper) dumpStruct(v reflect.Value) any {
 	l := layoutOf(v.Type())
+	if l.alone != nil && isAlone(v, l) {
+		return d.dump(v.Field(l.alone.index))
+	}
 	o := make(object, 0, len(l.fields))
 	respond, isRespond := v.Interface().(Respond)
 	header, isHeader := v.Interface().(HeaderValue)
@@ -125,6 +130,10 @@ func (d dumper) dumpStruct(v reflect.Value) object {
 		f := &l.fields[i]
 		value := v.Field(f.index)
 		if (f.later != "" && f.enum == nil) || (value.Kind() == reflect.Pointer && value.IsNil()) || (value.Type() == amountType && value.IsZero()) {
+			continue
+		}
+		if text := f.wordFor(value); text != "" {
+			o = append(o, member{f.key, text})
 			continue
 		}
 		if isRespond && f.key == "body" && respond.File != "" {
@@ -137,4 +146,14 @@ func (d dumper) dumpStruct(v reflect.Value) object {
 		o = append(o, member{f.key, d.dump(value)})
 	}
 	return o
+}
+
+// isAlone says whether a single value says all that v holds.
+func isAlone(v reflect.Value, l *layout) bool {
+	for i := range l.fields {
+		if f := &l.fields[i]; f != l.alone && !v.Field(f.index).Equal(l.defaults.Field(f.index)) {
+			return false
+		}
+	}
+	return true
 }

@@ -26,7 +26,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, text)
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}, Policy{}), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}, Policy{}, Pool{}), cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("%s in\n%s", diff, text)
 		}
 		if got.Hash() != want.Hash() {
@@ -57,7 +57,15 @@ func drawFile(t *rapid.T) []byte {
 		pool["health"] = map[string]any{"panic": shares.Draw(t, "panic")}
 		pool["retry"] = map[string]any{"on": rapid.SliceOf(rapid.SampledFrom([]string{"connect", "reset", "503"})).Draw(t, "on"), "budget": shares.Draw(t, "budget")}
 	}
+	if maybe("breaker") {
+		pool["breaker"] = map[string]any{"timeout": rapid.SampledFrom([]any{"1ms", "30s", nil}).Draw(t, "open"), "half_open": rapid.SampledFrom([]any{1, 9, nil}).Draw(t, "half")}
+		pool["connections"] = map[string]any{"queue": rapid.SampledFrom([]any{0, 5, nil}).Draw(t, "queue"), "queue_timeout": rapid.SampledFrom([]any{"0s", "5s", nil}).Draw(t, "wait")}
+	}
 	route := map[string]any{"name": "r", "pool": "p"}
+	if maybe("priority") {
+		route["priority"] = rapid.SampledFrom([]any{"critical", "low", nil, map[string]any{"from": "header:x-p"}, map[string]any{"from": "cookie:p", "default": "high"}}).Draw(t, "priority")
+		route["hold"] = rapid.SampledFrom([]any{"body", "headers", nil}).Draw(t, "hold")
+	}
 	if maybe("route") {
 		route["body"] = sizes.Draw(t, "limit")
 		route["timeout"] = durations.Draw(t, "timeout")
@@ -66,7 +74,7 @@ func drawFile(t *rapid.T) []byte {
 	data, err := yaml.Marshal(map[string]any{
 		"listeners": []any{listener}, "pools": []any{pool}, "routes": []any{route}, "policies": drawPolicies(t),
 		"headers": map[string]any{"legacy": maybe("legacy"), "reason": maybe("reason")},
-		"node":    map[string]any{"zone": text.Draw(t, "node")},
+		"node":    map[string]any{"zone": text.Draw(t, "node")}, "shaping": drawShaping(t), "backpressure": drawPressure(t),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,10 @@ func setScalar(v reflect.Value, text string) string {
 		p, problem := parsePercent(text)
 		v.SetFloat(float64(p))
 		return problem
+	case ratioType:
+		r, problem := parseRatio(text)
+		v.SetFloat(float64(r))
+		return problem
 	case amountType:
 		a, problem := parseAmount(text)
 		v.Set(reflect.ValueOf(a))
@@ -179,6 +183,24 @@ func parsePercent(text string) (Percent, string) {
 		return 0, fmt.Sprintf("%s has no unit: write %s", quote(text), Percent(f))
 	}
 	return 0, fmt.Sprintf("%s has no unit: write %s%%", quote(text), number)
+}
+
+// parseRatio reads 0.8 or 80%.
+func parseRatio(text string) (Ratio, string) {
+	if strings.HasSuffix(text, "%") {
+		p, problem := parsePercent(text)
+		return Ratio(p), problem
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil || strings.Trim(text, "0123456789.-+eE") != "":
+		return 0, fmt.Sprintf("%s is not a number from 0 to 1: write for example 0.8", quote(text))
+	case f >= 10 && f <= 100 && isNumber(text):
+		return 0, fmt.Sprintf("%s is out of range: write 0 to 1, or %s%%", quote(text), text)
+	case f < 0 || f > 1:
+		return 0, fmt.Sprintf("%s is out of range: write 0 to 1", quote(text))
+	}
+	return Ratio(f + 0), "" // not -0
 }
 
 // String returns the size as people write it: 512, 16KiB, 10MiB.

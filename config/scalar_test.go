@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -205,5 +206,29 @@ func TestParseStatuses(t *testing.T) {
 		if got, err := ParseStatuses(text); err == nil {
 			t.Errorf("%q: got %v", text, got)
 		}
+	}
+}
+
+func TestParseRatio(t *testing.T) {
+	f := func(text string, want float64) {
+		t.Helper()
+		if got, problem := parseRatio(text); problem != "" || float64(got) != want {
+			t.Errorf("%s: got %v (%s)", text, float64(got), problem)
+		}
+	}
+	f("0", 0)
+	f("1", 1)
+	f("0.8", 0.8)
+	f(".5", 0.5)
+	f("1e-3", 0.001)
+	f("80%", 0.8)
+	f("100%", 1)
+	for _, text := range []string{"", "-0.1", "1.01", "80", "101%", "0x1p-2", "nan", "inf", "1e999", "a", "0,8", "5 %"} {
+		if got, problem := parseRatio(text); problem == "" {
+			t.Errorf("%q: got %v", text, float64(got))
+		}
+	}
+	if got, _ := parseRatio("-0"); math.Signbit(float64(got)) {
+		t.Error("-0 stays")
 	}
 }

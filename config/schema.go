@@ -78,6 +78,10 @@ func defaultOf(f *field) any {
 		return strings.Split(f.def, ",")
 	case reflect.Bool:
 		return f.def == "true"
+	case reflect.Float64:
+		if r, problem := parseRatio(f.def); problem == "" && f.typ == ratioType {
+			return float64(r)
+		}
 	case reflect.Int, reflect.Int64:
 		if n, err := strconv.ParseInt(f.def, 10, 64); err == nil && f.typ != durationType {
 			return n
@@ -86,19 +90,31 @@ func defaultOf(f *field) any {
 	return f.def
 }
 
+const percentPattern = `^(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)%$`
+
 const durationPattern = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
 
 // valueSchema returns the schema of a value of type t in field f.
 func valueSchema(f *field, t reflect.Type, defs schema) schema {
+	if f.words != nil {
+		plain, words := *f, []any{}
+		plain.words = nil
+		for _, w := range f.words {
+			words = append(words, w.text)
+		}
+		return schema{"anyOf": []schema{valueSchema(&plain, t, defs), {"enum": words}}}
+	}
 	switch t {
 	case durationType:
 		return orVariable(schema{"type": "string", "pattern": durationPattern}, schema{"const": 0})
 	case sizeType:
 		return orVariable(schema{"type": "string", "pattern": `^[0-9]+(B|KiB|MiB|GiB|TiB)?$`}, schema{"type": "integer", "minimum": 0})
 	case percentType:
-		return orVariable(schema{"type": "string", "pattern": `^(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)%$`}, schema{"const": 0})
+		return orVariable(schema{"type": "string", "pattern": percentPattern}, schema{"const": 0})
+	case ratioType:
+		return orVariable(numberSchema(f), schema{"type": "string", "pattern": percentPattern})
 	case amountType:
-		return orVariable(integerSchema(f), schema{"type": "string", "pattern": `^(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)%$`})
+		return orVariable(integerSchema(f), schema{"type": "string", "pattern": percentPattern})
 	case windowType:
 		return orVariable(schema{"enum": calendar}, schema{"type": "string", "pattern": durationPattern})
 	}
@@ -110,7 +126,11 @@ func valueSchema(f *field, t reflect.Type, defs schema) schema {
 			defs[t.Name()] = schema{} // ends the recursion of a type that holds itself
 			defs[t.Name()] = structSchema(t, defs)
 		}
-		return schema{"$ref": "#/$defs/" + t.Name()}
+		ref := schema{"$ref": "#/$defs/" + t.Name()}
+		if alone := layoutOf(t).alone; alone != nil {
+			return schema{"anyOf": []schema{valueSchema(alone, alone.typ, defs), ref}}
+		}
+		return ref
 	case reflect.Slice:
 		element := field{key: f.key, typ: t.Elem()}
 		return schema{"type": "array", "items": valueSchema(&element, t.Elem(), defs)}
@@ -153,6 +173,20 @@ func integerSchema(f *field) schema {
 		s["maximum"] = n
 	}
 	return s
+}
+
+// numberSchema is of a Ratio.
+func numberSchema(f *field) schema {
+	least, most := Ratio(0), Ratio(1)
+	for _, bound := range []struct {
+		text string
+		to   *Ratio
+	}{{f.min, &least}, {f.max, &most}} {
+		if r, problem := parseRatio(bound.text); problem == "" {
+			*bound.to = r
+		}
+	}
+	return schema{"type": "number", "minimum": float64(least), "maximum": float64(most)}
 }
 
 func orVariable(alternatives ...schema) schema {

@@ -62,6 +62,9 @@ func TestSchemaRefusesWhatItCanSee(t *testing.T) {
 	for _, name := range []string{
 		"not-keys", "unknown-key", "wrong-type", "bool-words", "duration-units", "size-units", "percent-units", "out-of-range",
 		"enum", "missing-required", "empty-names", "later-blocks", "later-keys", "scopes", "lists-of-one", "number-forms",
+		"backpressure-of-another-kind", "backpressure-unknown-keys", "backpressure-off-by-word", "load-threshold-percent", "load-threshold-zero",
+		"load-threshold-words", "signals", "signals-out-of-their-range", "shedding-rate", "multiplier", "concurrency-algorithm", "concurrency-numbers",
+		"queue-numbers", "pool-queue", "priority", "hold", "degrade-stale",
 	} {
 		files, err := filepath.Glob("testdata/faults/*-" + name + ".yaml")
 		if err != nil || len(files) != 1 {

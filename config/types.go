@@ -5,7 +5,8 @@ import "time"
 // The types of this file are the schema of the config file: the tags are the single source for decoding (yaml), defaults
 // (default), required keys, ranges (min, max), the JSON Schema and the reference (doc, enum), and for what this version does
 // not do yet (later: the key is known and refused with that text, unless it holds its default or says enabled: false).
-// template marks values that may hold ${names} that are no environment variables: text, or dimensions, where $${ is left for
+// words are names of values that are no numbers, as in off=0: min and max do not hold for them. alone marks the one key of a struct
+// that may be written without the others: a single value stands for it. template marks values that may hold ${names} that are no environment variables: text, or dimensions, where $${ is left for
 // who fills the template in.
 
 // Duration is a span of time, written 250ms, 5s, 1m or 24h.
@@ -23,24 +24,24 @@ type Secret string
 
 // Config is one whole configuration, defaulted and validated. It is immutable once loaded.
 type Config struct {
-	Node            Node        `yaml:"node" doc:"who this gateway is"`
-	Admin           Admin       `yaml:"admin" doc:"API, metrics, health"`
-	Listeners       []Listener  `yaml:"listeners" doc:"addresses that take requests"`
-	TrustedProxies  []string    `yaml:"trusted_proxies" doc:"CIDRs whose X-Forwarded-For, Forwarded and PROXY header are believed; default nobody"`
-	TLS             TLS         `yaml:"tls" doc:"certificates and client authentication for listeners with tls: true"`
-	Dimensions      []Dimension `yaml:"dimensions" doc:"who is asking: names usable in policies, hash_on and header templates"`
-	JWT             JWT         `yaml:"jwt" doc:"tokens that jwt: dimensions read; a bad one is 401"`
-	Pools           []Pool      `yaml:"pools" doc:"sets of endpoints that answer requests"`
-	Routes          []Route     `yaml:"routes" doc:"which request goes where; the first match in file order wins"`
-	Policies        []Policy    `yaml:"policies" doc:"limits"`
-	Backpressure    any         `yaml:"backpressure" doc:"queues, shedding, adaptive concurrency" later:"backpressure is not available in this version: leave it out"`
-	Shaping         any         `yaml:"shaping" doc:"bandwidth per flow" later:"shaping is not available in this version: leave it out"`
-	Cache           any         `yaml:"cache" doc:"response cache" default:"{enabled: false, max_size: 256MiB}" later:"the cache is not available in this version: leave it out, or write enabled: false"`
-	Cluster         Cluster     `yaml:"cluster" doc:"one limit for several gateways"`
-	Redis           Redis       `yaml:"redis" doc:"store of policies of scope: strict"`
-	Telemetry       Telemetry   `yaml:"telemetry" doc:"logs and traces"`
-	Headers         Headers     `yaml:"headers" doc:"what clients are told about limits"`
-	ShutdownTimeout Duration    `yaml:"shutdown_timeout" default:"30s" doc:"how long SIGTERM waits for requests in flight"`
+	Node            Node          `yaml:"node" doc:"who this gateway is"`
+	Admin           Admin         `yaml:"admin" doc:"API, metrics, health"`
+	Listeners       []Listener    `yaml:"listeners" doc:"addresses that take requests"`
+	TrustedProxies  []string      `yaml:"trusted_proxies" doc:"CIDRs whose X-Forwarded-For, Forwarded and PROXY header are believed; default nobody"`
+	TLS             TLS           `yaml:"tls" doc:"certificates and client authentication for listeners with tls: true"`
+	Dimensions      []Dimension   `yaml:"dimensions" doc:"who is asking: names usable in policies, hash_on and header templates"`
+	JWT             JWT           `yaml:"jwt" doc:"tokens that jwt: dimensions read; a bad one is 401"`
+	Pools           []Pool        `yaml:"pools" doc:"sets of endpoints that answer requests"`
+	Routes          []Route       `yaml:"routes" doc:"which request goes where; the first match in file order wins"`
+	Policies        []Policy      `yaml:"policies" doc:"limits"`
+	Backpressure    *Backpressure `yaml:"backpressure" doc:"queues, shedding, adaptive concurrency; left out: as many at once as connections.max says, queues by priority alone, nothing is shed"`
+	Shaping         []Shaping     `yaml:"shaping" doc:"bandwidth per flow"`
+	Cache           any           `yaml:"cache" doc:"response cache" default:"{enabled: false, max_size: 256MiB}" later:"the cache is not available in this version: leave it out, or write enabled: false"`
+	Cluster         Cluster       `yaml:"cluster" doc:"one limit for several gateways"`
+	Redis           Redis         `yaml:"redis" doc:"store of policies of scope: strict"`
+	Telemetry       Telemetry     `yaml:"telemetry" doc:"logs and traces"`
+	Headers         Headers       `yaml:"headers" doc:"what clients are told about limits"`
+	ShutdownTimeout Duration      `yaml:"shutdown_timeout" default:"30s" doc:"how long SIGTERM waits for requests in flight"`
 
 	source *source // for Pos
 	known  *known  // for With

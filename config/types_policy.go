@@ -24,7 +24,7 @@ type Policy struct {
 	Parent      string     `yaml:"parent" doc:"a policy charged together with this one, all or nothing; what is not given here is as there, but burst goes with limit"`
 	Overrides   []Override `yaml:"overrides" doc:"other limits for some requests; the first whose when holds counts; not inherited"`
 	Granularity int        `yaml:"granularity" default:"60" min:"1" max:"1000" doc:"sub-windows of a sliding window: more is more exact and takes more memory per bucket"`
-	Priority    string     `yaml:"priority" enum:"critical,high,normal,low" doc:"of requests under this policy; it is what queues will go by, and today only shown by explain and in the access log (queues by priority are not in this version)"`
+	Priority    string     `yaml:"priority" enum:"critical,high,normal,low" doc:"of requests under this policy; it is what queues go by"`
 	Cost        string     `yaml:"cost" default:"1" doc:"CEL giving an integer of 0 or more: the units that a request spends"`
 	Settle      string     `yaml:"settle" doc:"CEL on request and response giving what the request did cost; the difference is charged or given back"`
 	Action      string     `yaml:"action" default:"reject" enum:"reject,queue,tag" doc:"reject: 429; queue: wait up to max_wait, then 429; tag: pass with Weir-Limited to the upstream"`

@@ -11,10 +11,12 @@ type Pool struct {
 	Endpoints   []Endpoint  `yaml:"endpoints" doc:"who answers"`
 	SlowStart   Duration    `yaml:"slow_start" default:"0s" max:"1h" doc:"how long a new or returning endpoint takes to reach its full weight"`
 	Health      Health      `yaml:"health" doc:"who is well"`
-	Breaker     Breaker     `yaml:"breaker" doc:"per endpoint: stops asking one that fails"`
+	Breaker     Breaker     `yaml:"breaker" doc:"per endpoint: stops asking one that fails; what is not given here is as in backpressure.circuit_breaker"`
 	Retry       Retry       `yaml:"retry" doc:"second chances"`
 	Connections Connections `yaml:"connections" doc:"connections to each endpoint"`
 	Timeout     PoolTimeout `yaml:"timeout" doc:"how long an answer may take"`
+
+	own uint64 // bits of the fields of Breaker that the file gives
 }
 
 // Endpoint is one server of a pool.
@@ -60,7 +62,7 @@ type PassiveHealth struct {
 	MaxEject            Percent  `yaml:"max_eject" default:"50%" doc:"never more of the pool than this, but always at least one"`
 }
 
-// Breaker stops asking an endpoint that fails, for a while.
+// Breaker stops asking an endpoint that fails, for a while. A pool's has the values in force.
 type Breaker struct {
 	FailureThreshold  int      `yaml:"failure_threshold" default:"10" min:"0" max:"1000000" doc:"failures in a row that open it; 0 is off"`
 	RecoveryThreshold int      `yaml:"recovery_threshold" default:"5" min:"1" max:"1000000" doc:"successes in a row, half open, that close it"`
@@ -73,18 +75,18 @@ type Breaker struct {
 type Retry struct {
 	Attempts int      `yaml:"attempts" default:"2" min:"1" max:"5" doc:"attempts in all; 1 is no retry"`
 	On       []string `yaml:"on" default:"connect,reset,503" doc:"connect | reset | timeout | a status code. Only connect repeats a request that is not idempotent"`
-	Budget   Percent  `yaml:"budget" default:"20%" doc:"retries per request over the last 10 s, and 3 a second in any case"`
+	Budget   Percent  `yaml:"budget" default:"20%" doc:"retries per request over the last 10 s, and up to 3 a second for the whole fleet where there is little traffic"`
 	Backoff  Duration `yaml:"backoff" default:"25ms" max:"1m" doc:"before the second retry, doubling, with full jitter; the first, to another endpoint, is at once"`
 }
 
 // Connections bounds the connections to each endpoint.
 type Connections struct {
-	Max          int      `yaml:"max" default:"1024" min:"1" max:"1000000" doc:"open at once; more wait in the queue"`
-	Queue        int      `yaml:"queue" default:"1024" min:"0" max:"1000000" doc:"requests that may wait when all connections of the pool are in use; 0: none, refused at once"`
-	QueueTimeout Duration `yaml:"queue_timeout" default:"500ms" max:"10m" doc:"how long one of them waits"`
-	Idle         int      `yaml:"idle" default:"512" min:"0" max:"1000000" doc:"kept open when not in use"`
-	IdleTimeout  Duration `yaml:"idle_timeout" default:"30s" min:"10ms" max:"24h" doc:"closed after this long without use"`
-	DialTimeout  Duration `yaml:"dial_timeout" default:"1s" min:"1ms" max:"10m" doc:"TCP and TLS handshake"`
+	Max          int       `yaml:"max" default:"1024" min:"1" max:"1000000" doc:"open at once, and requests in progress; more wait in the queue"`
+	Queue        *int      `yaml:"queue" min:"0" max:"1000000" doc:"requests that may wait for the pool, instead of backpressure.queue.max_length (without backpressure: 1024); 0: none, refused at once"`
+	QueueTimeout *Duration `yaml:"queue_timeout" max:"10m" doc:"how long one of them waits, instead of backpressure.queue.max_wait (without backpressure: 500ms)"`
+	Idle         int       `yaml:"idle" default:"512" min:"0" max:"1000000" doc:"kept open when not in use"`
+	IdleTimeout  Duration  `yaml:"idle_timeout" default:"30s" min:"10ms" max:"24h" doc:"closed after this long without use"`
+	DialTimeout  Duration  `yaml:"dial_timeout" default:"1s" min:"1ms" max:"10m" doc:"TCP and TLS handshake"`
 }
 
 // PoolTimeout bounds what an endpoint may take.
@@ -102,7 +104,7 @@ type Route struct {
 	Split    []Split   `yaml:"split" doc:"several pools by weight"`
 	Respond  *Respond  `yaml:"respond" doc:"a fixed answer"`
 	Redirect *Redirect `yaml:"redirect" doc:"an answer that sends the client elsewhere"`
-	Priority any       `yaml:"priority" default:"normal" later:"priorities are not available in this version: leave priority out" doc:"critical | high | normal | low"`
+	Priority Priority  `yaml:"priority" doc:"how much its requests matter when not all can be served; or from what a request says"`
 	Timeout  Duration  `yaml:"timeout" default:"30s" doc:"from the end of the request to the response's header, all attempts; 0s is unlimited"`
 	Rewrite  Rewrite   `yaml:"rewrite" doc:"the path and host the upstream sees"`
 	Request  Transform `yaml:"request" doc:"header fields towards the upstream"`
@@ -110,7 +112,7 @@ type Route struct {
 	Cache    any       `yaml:"cache" default:"{enabled: false, max_object: 8MiB, ttl: 0s, stale_while_revalidate: 0s, stale_if_error: 0s}" later:"the cache is not available in this version: leave it out, or write enabled: false" doc:"response cache"`
 	Mirror   Mirror    `yaml:"mirror" doc:"copies of requests to another pool, answers dropped"`
 	Fallback Fallback  `yaml:"fallback" doc:"what to answer when the pool can't"`
-	Hold     string    `yaml:"hold" default:"body" enum:"body,headers" later:"queues are not available in this version: leave hold out" doc:"how long a seat is held"`
+	Hold     string    `yaml:"hold" default:"body" enum:"body,headers" doc:"how long a request counts as in progress. body: until its answer is sent; headers: until its answer begins, for answers that go on for long, such as event streams"`
 	Body     *Size     `yaml:"body" min:"0" doc:"request body limit, instead of the listener's; 0 is unlimited"`
 }
 
@@ -182,7 +184,7 @@ type Mirror struct {
 
 // Fallback is what a client gets instead of a refusal for the reasons in On.
 type Fallback struct {
-	On      []string `yaml:"on" doc:"breaker_open | no_endpoint | timeout | upstream_error | limited"`
+	On      []string `yaml:"on" doc:"breaker_open | no_endpoint | timeout | upstream_error | limited | shed | queue_full | queue_timeout"`
 	Respond *Respond `yaml:"respond" doc:"a fixed answer; or pool"`
 	Pool    string   `yaml:"pool" doc:"another pool, tried once"`
 }

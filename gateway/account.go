@@ -19,7 +19,7 @@ func (g *Gateway) account(x *Exchange, end mono.Time) {
 	if reason != Pass {
 		g.refusals[reason].Inc()
 	}
-	if log := g.access.Load(); log != nil && log.Wants(x.answered, reason != Pass || x.responseFailed != "") {
+	if log := g.access.Load(); log != nil && (x.off&noAccessLog == 0 || reason != Pass || x.answered >= 500) && log.Wants(x.answered, reason != Pass || x.responseFailed != "") {
 		g.logLine(x, end, log)
 	}
 }

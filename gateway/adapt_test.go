@@ -6,6 +6,7 @@ import (
 
 	"weir/internal/mono"
 	"weir/limiter"
+	"weir/shaping"
 )
 
 // TestAdaptiveFollowsDemandAndPressure: the limit rises while more is asked than it allows and the pool is well, and falls as the pool is not.
@@ -60,7 +61,7 @@ policies: [{name: p, algorithm: adaptive, limit: 50, burst: 10}]
 		t.Errorf("factor %v with all seats in use", f)
 	}
 	for _, x := range held {
-		x.seat.Leave()
+		x.seat.Leave(shaping.Ignore, 0, 0)
 	}
 	for range 60 {
 		interval(0)

@@ -24,6 +24,8 @@ type compiler struct {
 	pools    map[string]*poolConf
 	policies map[string]*policy
 
+	paced           map[string]*pacingConf // by route
+	pacedEverywhere *pacingConf
 	byRoute         map[string][]int // policies that name a route
 	tokenEverywhere *bool            // a policy for all routes depends on a token; nil: not looked at yet
 }
@@ -41,9 +43,9 @@ type plan struct {
 // thrown away with Discard. What lives already under the same identity is taken over as it is; new numbers reach it at
 // Install.
 func (g *Gateway) Compile(c *config.Config) (*Snapshot, error) {
-	p := &compiler{gw: g, conf: c, dims: map[string]int{}, pools: map[string]*poolConf{}, policies: map[string]*policy{}}
-	p.snap = &Snapshot{conf: c, headers: c.Headers, listeners: map[string]*Listener{}, noRoute: g.hub.Route(""), spoofable: []string{tagHeader}, plan: &plan{limiters: map[string]*variant{}}}
-	for _, step := range []func() error{p.listeners, p.dimensions, p.compilePools, p.compilePolicies, p.compileRoutes, p.compileStore} {
+	p := &compiler{gw: g, conf: c, dims: map[string]int{}, pools: map[string]*poolConf{}, policies: map[string]*policy{}, paced: map[string]*pacingConf{}}
+	p.snap = &Snapshot{conf: c, headers: c.Headers, listeners: map[string]*Listener{}, noRoute: g.hub.Route(""), spoofable: []string{tagHeader, degradedHeader}, plan: &plan{limiters: map[string]*variant{}}}
+	for _, step := range []func() error{p.listeners, p.dimensions, p.compileRoom, p.compilePressure, p.compilePools, p.compilePolicies, p.compileShaping, p.compileRoutes, p.compileStore} {
 		if err := step(); err != nil {
 			p.snap.Discard()
 			return nil, err
@@ -256,6 +258,9 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 		e.mirrored = float64(c.Mirror.Percent)
 	}
 	e.fallback = p.fallback(&c.Fallback)
+	if err := p.routeRoom(e, c); err != nil {
+		return nil, rule, err
+	}
 	e.index = p.routeIndex(c.Name)
 	e.wantsToken = p.wantsToken(c, e)
 	p.reach(e)

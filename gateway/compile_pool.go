@@ -32,6 +32,7 @@ func (p *compiler) compilePool(c *config.Pool) (*poolConf, error) {
 	if err := pc.retryOn.set(c.Retry.On); err != nil {
 		return nil, err
 	}
+	p.gate(pc)
 	dial, err := newDialConf(c, p.gw.log)
 	if err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func (p *compiler) compilePool(c *config.Pool) (*poolConf, error) {
 	}
 	pc.pool = p.gw.live.pool(id)
 	if pc.pool == nil {
-		pc.pool = &pool{name: c.Name, identity: id, gw: p.gw, gate: shaping.NewGate(gateConf(c)), retries: p.gw.hub.Retry(c.Name), queue: p.gw.hub.Queue(c.Name), upstreams: map[*upstream]struct{}{}}
+		pc.pool = &pool{name: c.Name, identity: id, gw: p.gw, gate: shaping.NewGate(pc.gateConf), retries: p.gw.hub.Retry(c.Name), queue: p.gw.hub.Queue(c.Name), upstreams: map[*upstream]struct{}{}}
 		pc.pool.dial.Store(dial)
 		if c.Demo != nil {
 			if pc.pool.demo, err = newDemo(demoAnswer(c.Demo)); err != nil {
@@ -69,11 +70,6 @@ func demoAnswer(c *config.Respond) *fixed {
 		return nil
 	}
 	return newFixed(c)
-}
-
-func gateConf(c *config.Pool) shaping.GateConfig {
-	n := max(1, len(c.Endpoints))
-	return shaping.GateConfig{Limit: c.Connections.Max * n, MaxLength: c.Connections.Queue, MaxWait: c.Connections.QueueTimeout}
 }
 
 func (p *compiler) balance(c *config.Pool, live *pool) balancer.Config {

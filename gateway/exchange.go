@@ -27,6 +27,8 @@ type Exchange struct {
 	start, due mono.Time     // due: when the response head must be there; 0 is never
 	begun      mono.Time     // when the current attempt began
 	headAt     mono.Time     // when the response head was there
+	hasty      bool          // due is the client's own
+	patience   patience      // how the client said so
 	queued     time.Duration // waited for a seat
 	waited     time.Duration // for limits
 
@@ -42,7 +44,10 @@ type Exchange struct {
 	uses     []use // the policies in charge, in its order
 	seat     shaping.Seat
 	lease    balancer.Lease
+	download paced // of the answer's body
+	upload   paced // of the request's
 	priority priority
+	off      uint32 // features that are done without
 	checking bool   // no request is served: a check asks for tokens units
 	tokens   int64  // instead of what the policies would charge
 	key      string // who a check asks for
@@ -100,6 +105,8 @@ type carrier interface {
 	Gone() bool
 	// Replayable reports whether the whole request can be sent once more.
 	Replayable() bool
+	// Held is the length of a request body that is whole in memory; 0 if it is not.
+	Held() int64
 	// Prepare makes the body ready before the first attempt: small ones are read whole.
 	Prepare(x *Exchange) Verdict
 	// Attempt sends the request to an endpoint and waits for the response's head.
@@ -129,6 +136,7 @@ func (x *Exchange) reset() {
 	x.snap, x.route, x.pool, x.conf, x.cell = nil, nil, nil, nil, nil
 	x.start, x.due, x.begun, x.headAt, x.queued, x.waited = 0, 0, 0, 0, 0, 0
 	x.hint, x.tries, x.priority = 0, 0, normal
+	x.hasty, x.patience, x.off = false, patience{}, 0
 	x.tagged, x.settles, x.wantsJSON, x.seated, x.gone = false, false, false, false, false
 	x.seat, x.lease = shaping.Seat{}, balancer.Lease{}
 	x.tried.Reset()

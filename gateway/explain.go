@@ -56,6 +56,7 @@ type ExplainedPool struct {
 	InUse     int                 `json:"seats_in_use"`
 	Seats     int                 `json:"seats"`
 	Waiting   int                 `json:"waiting"`
+	Queue     ExplainedQueue      `json:"queue"`
 	Endpoints []ExplainedEndpoint `json:"endpoints"`
 }
 
@@ -255,7 +256,7 @@ func (e *Explanation) pools(x *Exchange) {
 	for _, t := range x.route.targets {
 		s, gate := t.pool.balancer.Stats(), t.pool.gate.Stats()
 		p := ExplainedPool{Pool: s.Name, Share: float64(t.upTo-last) / float64(x.route.weight), Healthy: s.Healthy, Panic: s.Panic,
-			InUse: gate.InFlight, Seats: gate.Limit, Waiting: gate.Waiting}
+			InUse: gate.InFlight, Seats: gate.Limit, Waiting: gate.Waiting, Queue: x.explainQueue(t.pool)}
 		last = t.upTo
 		for _, ep := range s.Endpoints {
 			p.Endpoints = append(p.Endpoints, ExplainedEndpoint{ep.Name, ep.State, ep.BreakerState, ep.InFlight})

@@ -49,7 +49,7 @@ func (e *Explanation) policies(x *Exchange) {
 			e.Status = v.status()
 		}
 	}
-	x.priority = normal
+	x.priority = x.ownPriority()
 	for i := range x.uses {
 		x.priority = max(x.priority, x.uses[i].p.priority)
 		u := &x.uses[i]

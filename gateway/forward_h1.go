@@ -113,6 +113,17 @@ func (x *h1) clientFault(err error) Verdict {
 // Replayable reports whether the body is whole in memory, or was not touched yet.
 func (x *h1) Replayable() bool { return x.stored || !x.touched }
 
+// Held is the length of a body that is whole in memory.
+func (x *h1) Held() int64 {
+	switch {
+	case !x.stored:
+		return 0
+	case x.body.Chunked():
+		return int64(len(x.early))
+	}
+	return max(0, x.body.Left())
+}
+
 // Copy appends the request with its body, if that is whole in memory.
 func (x *h1) Copy(dst []byte) ([]byte, bool) {
 	if !x.stored || x.upgrade {

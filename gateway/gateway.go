@@ -42,6 +42,7 @@ type Gateway struct {
 	callers  *callers
 	captured atomic.Int64 // bytes of responses that are kept until their cost is known
 	quotas   quotas
+	pressure pressure
 	adapting adapting
 
 	refusals   [reasons]*telemetry.Counter
@@ -70,6 +71,7 @@ func New(o Options) *Gateway {
 		}
 	}
 	g.live = newLive(g, o.Resolve)
+	g.pressure.gw = g
 	return g
 }
 
@@ -98,12 +100,15 @@ const sweepEvery = 250 * time.Millisecond
 
 // Run does what must be done beside requests, until ctx ends.
 func (g *Gateway) Run(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
+	tick, beat := time.NewTicker(sweepEvery), time.NewTicker(pressureEvery)
 	defer tick.Stop()
+	defer beat.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-beat.C:
+			g.pressure.tick(mono.Now())
 		case <-tick.C:
 			g.sweep()
 			g.live.expire(mono.Now())

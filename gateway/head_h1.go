@@ -186,8 +186,14 @@ func (x *h1) appendRequest(b []byte) []byte {
 		}
 	}
 	b = x.appendOurs(b)
+	if x.patience.field != http1.Other {
+		b = x.appendPatience(b)
+	}
 	if x.tagged {
 		b = x.appendTags(b)
+	}
+	if x.off != 0 {
+		b = append(appendFeatures(append(b, "Weir-Degraded: "...), x.off), "\r\n"...)
 	}
 	if x.wantsJSON { // what an endpoint compresses cannot be read
 		b = append(b, "Accept-Encoding: identity\r\n"...)
@@ -225,6 +231,10 @@ func (x *h1) forwards(i int) bool {
 		return false
 	case http1.Traceparent:
 		return false
+	case http1.GRPCTimeout, http1.XRequestTimeout:
+		if f.Known == x.patience.field {
+			return false
+		}
 	case http1.XForwardedProto, http1.XForwardedHost, http1.XForwardedOther, http1.Forwarded:
 		if !x.trusted {
 			return false
@@ -233,7 +243,7 @@ func (x *h1) forwards(i int) bool {
 	if (f.Underscore || x.snap.odd) && x.spoofs(x.req.Name(i)) || x.repeats(i) {
 		return false
 	}
-	if http1.EqualFold(x.req.Name(i), tagHeader) || x.wantsJSON && http1.EqualFold(x.req.Name(i), "accept-encoding") {
+	if name := x.req.Name(i); http1.EqualFold(name, tagHeader) || http1.EqualFold(name, degradedHeader) || x.wantsJSON && http1.EqualFold(x.req.Name(i), "accept-encoding") {
 		return false
 	}
 	return len(x.Exchange.route.request.drop) == 0 || !x.Exchange.route.request.drops(x.req.Name(i))

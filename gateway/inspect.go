@@ -60,6 +60,7 @@ type PoolView struct {
 	Seats     int            `json:"seats"` // requests that may be in progress at once
 	InUse     int            `json:"seats_in_use"`
 	Waiting   int            `json:"waiting"`
+	Queue     QueueView      `json:"queue"`
 	Endpoints []EndpointView `json:"endpoints"`
 }
 
@@ -72,6 +73,7 @@ type EndpointView struct {
 	State    string  `json:"state"`
 	Since    string  `json:"since"`
 	Breaker  string  `json:"breaker"`
+	Resting  float64 `json:"resting_s,omitempty"` // left to rest, as it asked, for so long
 	InFlight int64   `json:"in_flight"`
 	Idle     int     `json:"idle_connections"`
 	EWMAms   float64 `json:"ewma_ms"`
@@ -84,7 +86,7 @@ func (g *Gateway) Pools() []PoolView {
 	views := []PoolView{}
 	for _, p := range g.Snapshot().pools {
 		s, gate := p.balancer.Stats(), p.gate.Stats()
-		v := PoolView{Name: s.Name, Balance: s.Balance.String(), Healthy: s.Healthy, Panic: s.Panic, Seats: gate.Limit, InUse: gate.InFlight, Waiting: gate.Waiting, Endpoints: []EndpointView{}}
+		v := PoolView{Name: s.Name, Balance: s.Balance.String(), Healthy: s.Healthy, Panic: s.Panic, Seats: gate.Limit, InUse: gate.InFlight, Waiting: gate.Waiting, Queue: p.queueView(), Endpoints: []EndpointView{}}
 		idle := p.idleConnections()
 		for _, e := range s.Endpoints {
 			v.Endpoints = append(v.Endpoints, EndpointView{Name: e.Name, Address: e.Address, Zone: e.Zone, Weight: e.Weight, State: e.State,

@@ -19,6 +19,12 @@ func (l *live) limiter(id string) *limiter.Limiter {
 	return l.limiters[id]
 }
 
+func (l *live) pacing(id string) *pacing {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pacings[id]
+}
+
 // Install puts a snapshot in force: what is new starts, what stays takes its new numbers and keeps its state, one pointer
 // changes, what is gone is retired. Everything that could fail was tried by Compile.
 func (g *Gateway) Install(s *Snapshot) {
@@ -42,6 +48,11 @@ func (g *Gateway) Install(s *Snapshot) {
 	for id, v := range plan.limiters {
 		l.limiters[id] = v.limiter
 	}
+	oldPacings := l.pacings
+	l.pacings = make(map[string]*pacing, len(s.pacings))
+	for _, c := range s.pacings {
+		l.pacings[c.identity] = c.pacing
+	}
 	oldTokens, oldStore := l.tokens, l.store
 	l.tokens, l.store = plan.verifier, plan.store
 	l.mu.Unlock()
@@ -54,6 +65,14 @@ func (g *Gateway) Install(s *Snapshot) {
 	for _, pc := range plan.pools {
 		g.installPool(pc, oldPools[pc.identity] == nil, now)
 	}
+	for _, c := range s.pacings {
+		if oldPacings[c.identity] == nil {
+			continue
+		}
+		if err := c.reshape(now); err != nil {
+			g.log.Error("BUG: a shaping rule passed validation and cannot be changed", "shaping", c.name, "error", err)
+		}
+	}
 	for id, v := range plan.limiters {
 		v.limiter.SetMaxBytes(bucketBytes(int64(s.conf.Node.LimiterMemory)))
 		v.limiter.Join(now)
@@ -61,6 +80,7 @@ func (g *Gateway) Install(s *Snapshot) {
 			g.log.Error("BUG: a policy passed validation and cannot be changed", "policy", v.limiter.Name(), "error", err)
 		}
 	}
+	g.pressure.install(s.pressure)
 	g.snap.Store(s)
 	g.retain(s)
 	g.callers.retain(s)
@@ -84,12 +104,14 @@ func (g *Gateway) Install(s *Snapshot) {
 
 // installPool starts a pool that is new, or gives one that lives its new numbers.
 func (g *Gateway) installPool(pc *poolConf, fresh bool, now mono.Time) {
+	if err := pc.shapeGate(now); err != nil {
+		g.log.Error("BUG: concurrency passed validation and cannot be used", "pool", pc.name, "error", err)
+	}
 	if fresh {
 		pc.pool.start()
 		return
 	}
 	pc.pool.dial.Store(pc.dial)
-	pc.gate.Reshape(gateConf(pc.conf))
 	err := pc.pool.setProbe(pc.conf)
 	if err == nil {
 		err = pc.balancer.Reconfigure(pc.balance, now)

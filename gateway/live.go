@@ -33,6 +33,7 @@ type live struct {
 	mu       sync.Mutex
 	pools    map[string]*pool            // by identity
 	limiters map[string]*limiter.Limiter // by identity
+	pacings  map[string]*pacing          // by identity
 	tokens   *verifier                   // in force; nil: none
 	store    *keptStore                  // in force; nil: none
 }
@@ -43,6 +44,9 @@ type pool struct {
 	identity string
 	balancer *balancer.Pool
 	gate     *shaping.Gate
+	tuner    shaping.Estimator // of gate, for tuning; nil: it is fixed. Install's
+	tuning   shaping.EstimatorConfig
+	backlog  shaping.Backlog // the pressure's
 	retries  *telemetry.Counter
 	queue    *telemetry.Queue
 	latency  usual // of adaptive limits
@@ -61,7 +65,7 @@ func newLive(g *Gateway, resolve func(context.Context, string) ([]string, error)
 	if resolve == nil {
 		resolve = net.DefaultResolver.LookupHost
 	}
-	return &live{gw: g, resolve: resolve, pools: map[string]*pool{}, limiters: map[string]*limiter.Limiter{}, shadows: map[*upconn]struct{}{}, ended: make(chan struct{})}
+	return &live{gw: g, resolve: resolve, pools: map[string]*pool{}, limiters: map[string]*limiter.Limiter{}, pacings: map[string]*pacing{}, shadows: map[*upconn]struct{}{}, ended: make(chan struct{})}
 }
 
 // hooks connect a balancer to the world.

@@ -69,6 +69,8 @@ func (c *fakeCarrier) Field(name string) (string, bool) {
 	return v, ok
 }
 func (c *fakeCarrier) Gone() bool { return c.gone }
+
+func (c *fakeCarrier) Held() int64 { return 0 }
 func (c *fakeCarrier) ResponseField(name string) (string, bool) {
 	v, ok := c.answer[name]
 	return v, ok

@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"runtime/debug"
 	"time"
 
 	"weir/balancer"
 	"weir/internal/mono"
-	"weir/limiter"
-	"weir/shaping"
 )
 
 // serve carries one exchange from its parsed head to its end. x.snap, x.start and the client's address are set.
@@ -60,6 +59,7 @@ func (g *Gateway) shield(what string, then func()) {
 // admit decides whether the request may go to an upstream: route, dimensions, limits. A seat is taken with the first
 // attempt, when it is known in which pool.
 func (g *Gateway) admit(x *Exchange) Verdict {
+	x.off = g.pressure.off.Load()
 	if why := x.ambiguous(); why != "" {
 		return Verdict{Reason: BadRequest, Detail: why}
 	}
@@ -71,6 +71,10 @@ func (g *Gateway) admit(x *Exchange) Verdict {
 	if x.route.wantsToken && !x.authentic() {
 		return x.unauthenticated()
 	}
+	x.priority = x.route.priority
+	if x.route.urgency != nil {
+		x.priority = x.ownPriority()
+	}
 	return g.charge(x)
 }
 
@@ -80,13 +84,14 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 		if v := g.enter(x, x.route.pick(rand.Uint64())); v.Reason != Pass {
 			return g.fail(x, v)
 		}
-		if x.route.mirror != nil {
+		if x.route.mirror != nil && x.off&noMirror == 0 {
 			g.mirror(x)
 		}
 	}
 	if x.tries > 0 {
 		x.begun = mono.Now()
 	} else {
+		x.pool.balancer.Budget().Request(x.begun) // refused ones earn no retries
 		var miss balancer.Miss
 		if x.lease, miss = x.pool.balancer.Lease(x.hint, &x.tried, x.begun); miss != balancer.OK {
 			return g.fail(x, missVerdict(miss))
@@ -101,7 +106,14 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 	r := &x.result
 	x.sent = x.sent || r.Sent
 	x.headAt = mono.Now()
-	x.lease.Report(r.outcome(), x.headAt.Sub(x.begun), x.headAt)
+	outcome := r.outcome()
+	if x.impatient(r) {
+		outcome = balancer.Ignore
+	}
+	x.lease.Report(outcome, x.headAt.Sub(x.begun), x.headAt)
+	if r.Status == http.StatusServiceUnavailable {
+		x.rest()
+	}
 	x.cell.Observe(r.Status, x.headAt.Sub(x.begun))
 	if wait, ok := g.retry(x, r); ok && g.again(x) {
 		x.conf.retries.Inc()
@@ -113,6 +125,9 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 	if r.Fault != NoFault {
 		x.lease.Done(x.headAt)
 		return g.fail(x, r.verdict())
+	}
+	if !x.route.hold {
+		x.leaveSeat(x.headAt)
 	}
 	x.car.Deliver(x)
 	return false
@@ -136,57 +151,6 @@ func (g *Gateway) again(x *Exchange) bool {
 	return true
 }
 
-// enter chooses the pool and takes a seat in it.
-func (g *Gateway) enter(x *Exchange, p *poolConf) Verdict {
-	x.pool, x.conf = p.pool, p
-	x.hint = rand.Uint64()
-	if p.hashOn >= 0 {
-		v, _ := x.Dimension(p.hashOn)
-		x.frame = limiter.AppendPart(x.frame[:0], v)
-		x.hint = g.hasher.Sum(x.frame).Lo
-	}
-	if x.begun = x.start; x.fellBack || x.waited > 0 {
-		x.begun = mono.Now()
-	}
-	if v := x.car.Prepare(x); v.Reason != Pass {
-		return v
-	}
-	p.pool.balancer.Budget().Request(x.begun)
-	if x.route.timeout > 0 {
-		x.due = x.begun.Add(x.route.timeout)
-	}
-	var free bool
-	if x.seat, free = p.pool.gate.TryEnter(); free {
-		return Verdict{}
-	}
-	return x.queue(p.pool.gate)
-}
-
-// queue waits for a seat.
-func (x *Exchange) queue(gate *shaping.Gate) Verdict {
-	since := mono.Now()
-	x.pool.queue.Begin()
-	var refusal shaping.Refusal
-	x.seat, refusal = gate.Enter(x.waitUntil(), since)
-	x.begun = mono.Now()
-	x.queued = x.begun.Sub(since)
-	x.pool.queue.End(x.queued)
-	switch refusal {
-	case shaping.QueueFull:
-		return Verdict{Reason: QueueFull, Detail: "all connections of the pool are in use and too many requests wait"}
-	case shaping.QueueTimeout:
-		return Verdict{Reason: QueueTimeout, Detail: "all connections of the pool stayed in use"}
-	}
-	return Verdict{}
-}
-
-func (x *Exchange) waitUntil() mono.Time {
-	if x.due == 0 {
-		return mono.Never
-	}
-	return x.due
-}
-
 func missVerdict(m balancer.Miss) Verdict {
 	switch m {
 	case balancer.BreakerOpen:
@@ -202,7 +166,7 @@ func missVerdict(m balancer.Miss) Verdict {
 // still here; and nothing beyond the attempts, the budget and the time that there are.
 func (g *Gateway) retry(x *Exchange, r *Result) (wait time.Duration, ok bool) {
 	c := x.conf
-	if x.tries >= c.attempts || !c.retryOn.wants(r) {
+	if x.tries >= c.attempts || x.off&noRetries != 0 || !c.retryOn.wants(r) {
 		return 0, false
 	}
 	if r.Sent && !idempotent(x.car.Method()) || !x.car.Replayable() {
@@ -259,7 +223,7 @@ func (g *Gateway) fail(x *Exchange, v Verdict) (again bool) {
 		g.answer(x, v)
 		return false
 	}
-	x.seat.Leave()
+	x.leaveSeat(mono.Now())
 	x.tried.Reset()
 	x.tries = 0
 	if v := g.enter(x, f.pool); v.Reason != Pass {
@@ -301,7 +265,9 @@ func (g *Gateway) settle(x *Exchange) {
 	x.settled = true
 	end := mono.Now()
 	x.lease.Done(end)
-	x.seat.Leave()
+	x.leaveSeat(end)
+	x.download.end(end)
+	x.upload.end(end)
 	if x.sent || x.verdict.Reason == Pass || x.fellBack || x.verdict.Reason == Limited {
 		x.charge.Settle(end)
 	} else {

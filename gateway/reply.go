@@ -154,6 +154,9 @@ func retryAfter(v *Verdict) int64 {
 			return 0
 		}
 		return 1 + rand.Int64N(3)
+	case Shed:
+		s := ceilDiv(v.Retry, time.Second)
+		return max(1, s+rand.Int64N(s+2)) // a crowd that comes back at once would be shed at once
 	case QueueFull, QueueTimeout, NoStore, BreakerOpen, NoEndpoint:
 		return 1 + rand.Int64N(3)
 	}
@@ -168,7 +171,7 @@ const maxShown = 16
 // appendLimits appends RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10) for the policies that
 // applied and are enforced, the tightest first, and the older X-RateLimit fields if wanted.
 func (x *Exchange) appendLimits(h []byte) []byte {
-	if len(x.uses) == 0 {
+	if len(x.uses) == 0 || x.off&noLimitFields != 0 && x.verdict.Reason != Limited {
 		return h
 	}
 	ds := x.charge.Decisions()

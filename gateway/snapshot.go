@@ -10,6 +10,7 @@ import (
 	"weir/gateway/route"
 	"weir/internal/http1"
 	"weir/jwt"
+	"weir/shaping"
 	"weir/strict"
 	"weir/telemetry"
 )
@@ -29,6 +30,9 @@ type Snapshot struct {
 	store      *strict.Store // nil: policies of scope: strict go by on_outage
 	tokenField string        // lower-case name of the header field
 	pools      []*poolConf
+	room       room
+	pacings    []*pacingConf
+	pressure   *pressureConf // nil: nothing goes by load
 	listeners  map[string]*Listener
 	headers    config.Headers
 	spoofable  []string // lower-case header names of ours whose underscore spellings are removed
@@ -74,6 +78,10 @@ type entry struct {
 	request    transform
 	unwanted   [len(ours)]bool // of what the gateway vouches for: set or removed by request
 	response   transform
+	priority   priority
+	urgency    *dimension  // says the priority of a request; nil: all have that of the route
+	hold       bool        // the seat, until the answer is sent
+	pacing     *pacingConf // nil: bodies flow as fast as they go
 	mirror     *poolConf
 	mirrored   float64 // share of requests
 	fallback   *fallback
@@ -125,16 +133,19 @@ func (r *rewrite) path() bool { return r.strip != "" || r.prefix != "" || r.rege
 // poolConf is a pool as one snapshot sees it: the live pool, and numbers that no state depends on.
 type poolConf struct {
 	*pool
-	conf     *config.Pool
-	balance  balancer.Config
-	header   time.Duration // to the response's header
-	idle     time.Duration // between two pieces of its body
-	total    time.Duration
-	attempts int
-	retryOn  retryOn
-	backoff  time.Duration
-	hashOn   int // dimension, or -1
-	dial     *dialConf
+	conf       *config.Pool
+	balance    balancer.Config
+	header     time.Duration // to the response's header
+	idle       time.Duration // between two pieces of its body
+	total      time.Duration
+	attempts   int
+	retryOn    retryOn
+	backoff    time.Duration
+	hashOn     int // dimension, or -1
+	gateConf   shaping.GateConfig
+	tuningConf shaping.EstimatorConfig // of no meaning if fixed
+	fixed      bool                    // the gate has as many seats as gateConf says
+	dial       *dialConf
 }
 
 // longStall is how long an endpoint may take nothing, or say nothing, when nothing is configured.

@@ -41,7 +41,7 @@ func (x *h1) Deliver(*Exchange) {
 	x.answered = x.resp.Status
 	x.startSettling()
 	x.out = x.appendResponse(x.out[:0], chunked)
-	if x.answer.Here() && !x.answer.Chunked() {
+	if x.answer.Here() && !x.answer.Chunked() && x.download.flow == nil {
 		x.deliverWhole()
 	} else {
 		x.deliverStream(chunked)
@@ -128,12 +128,7 @@ func (x *h1) deliverStream(chunked bool) {
 		}
 		x.bytesOut += int64(len(p))
 		x.capture.add(p)
-		if chunked {
-			x.out = appendChunk(x.out, p)
-		} else {
-			x.out = append(x.out, p...)
-		}
-		if len(x.out) >= http1.LargeBuffer && !x.flush() {
+		if !x.deliverPaced(p, chunked) {
 			return
 		}
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -48,7 +47,7 @@ func (x *h1) tunnel() {
 	}
 	x.headAt = mono.Now()
 	x.lease.Done(x.headAt)
-	x.seat.Leave()
+	x.leaveSeat(x.headAt)
 	for _, nc := range []net.Conn{c.Conn, u.Conn} {
 		nc.SetDeadline(time.Time{}) //nolint:errcheck // the copy reports it
 	}
@@ -95,16 +94,16 @@ func (x *h1) pump(client, upstream net.Conn, expired func() bool) {
 		client.Close()   //nolint:errcheck // both copies end by it
 		upstream.Close() //nolint:errcheck // as above
 	}
-	copyTo := func(dst, src net.Conn, n *int64) {
+	copyTo := func(dst, src net.Conn, n *int64, by *paced) {
 		defer x.gw.shield("tunnel", cut)
 		var err error
-		*n, err = io.Copy(dst, src)
+		*n, err = by.copy(dst, src)
 		if w, ok := dst.(interface{ CloseWrite() error }); err != nil || !ok || w.CloseWrite() != nil {
 			cut()
 		}
 	}
-	both.Go(func() { copyTo(upstream, client, &x.bytesIn) })
-	both.Go(func() { copyTo(client, upstream, &x.bytesOut) })
+	both.Go(func() { copyTo(upstream, client, &x.bytesIn, &x.upload) })
+	both.Go(func() { copyTo(client, upstream, &x.bytesOut, &x.download) })
 	done := make(chan struct{})
 	go func() {
 		both.Wait()

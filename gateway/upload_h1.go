@@ -76,7 +76,7 @@ func (p *upload) answered() {
 // copy passes the body on, to its end.
 func (p *upload) copy(x *h1, u *upconn) (wrong Verdict, failed error) {
 	if len(x.early) > 0 {
-		if err := p.send(x, u, x.early, true); err != nil {
+		if err := p.sendPaced(x, u, x.early, true); err != nil {
 			return Verdict{}, err
 		}
 	}
@@ -98,7 +98,7 @@ func (p *upload) copy(x *h1, u *upconn) (wrong Verdict, failed error) {
 			return x.clientFault(err), nil
 		}
 		p.allRead.Store(x.body.Done())
-		if err := p.send(x, u, piece, x.body.Chunked()); err != nil {
+		if err := p.sendPaced(x, u, piece, x.body.Chunked()); err != nil {
 			return Verdict{}, err
 		}
 	}

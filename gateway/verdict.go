@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"weir/limiter"
 )
 
@@ -25,6 +27,7 @@ const (
 	Internal
 	Unauthenticated
 	NoStore
+	Shed
 	reasons
 )
 
@@ -48,6 +51,7 @@ var reasonTable = [reasons]reasonInfo{
 	RequestTimeout:  {"request_timeout", "The request took too long to arrive", 408},
 	ClientGone:      {"client_gone", "The client went away", 499},
 	Internal:        {"internal", "Internal error", 500},
+	Shed:            {"shed", "Too much to do", 503},
 	NoStore:         {"no_store", "The store of a limit does not answer", 503},
 	Unauthenticated: {"unauthenticated", "The token is not valid", 401},
 }
@@ -64,6 +68,7 @@ type Verdict struct {
 	Policy   *policy          // Limited: the one that refused
 	Variant  *variant         // Limited: by which of its numbers
 	Decision limiter.Decision // Limited
+	Retry    time.Duration    // Shed: when to come back
 	Close    bool             // the connection cannot be used again
 }
 

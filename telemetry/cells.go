@@ -113,7 +113,6 @@ func (r *Route) Observe(m Method, status int, d time.Duration, in, out int64) {
 type pool struct {
 	duration  histogram
 	retries   Counter
-	waiting   atomic.Int64
 	wait      histogram
 	endpoints table[string, Endpoint]
 }
@@ -121,14 +120,8 @@ type pool struct {
 // Queue counts the requests that wait for room in one pool. Get one from [Hub.Queue]; safe for concurrent use.
 type Queue struct{ pool *pool }
 
-// Begin counts a request that begins to wait.
-func (q *Queue) Begin() { q.pool.waiting.Add(1) }
-
-// End counts one that ends waiting, for room or without.
-func (q *Queue) End(waited time.Duration) {
-	q.pool.waiting.Add(-1)
-	q.pool.wait.observe(waited)
-}
+// Waited counts a request that has waited, for room or in vain.
+func (q *Queue) Waited(d time.Duration) { q.pool.wait.observe(d) }
 
 // Endpoint counts the attempts at one endpoint. Get one from [Hub.Endpoint]; safe for concurrent use.
 type Endpoint struct {

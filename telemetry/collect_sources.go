@@ -32,6 +32,15 @@ func (s sink) sources(src *Sources) {
 	if src.Store != nil {
 		s.ask(redisUp, func() { s.store(src.Store()) })
 	}
+	if src.Gates != nil {
+		s.ask(concurrencyLimit, func() { s.gates(src.Gates()) })
+	}
+	if src.Load != nil {
+		s.ask(loadLevel, func() { s.load(src.Load()) })
+	}
+	if src.Pacings != nil {
+		s.ask(shapingBytes, func() { s.pacings(src.Pacings()) })
+	}
 	if src.Connections != nil {
 		s.ask(connections, func() { s.listeners(src.Connections()) })
 	}

@@ -30,8 +30,24 @@ var (
 	mirrorsDropped = desc("mirrors_dropped_total", "Copies of requests that were not sent to a mirror: too long, or too many under way.")
 
 	upstreamRequests = desc("upstream_requests_total", "Attempts at an endpoint, by the class of the status it answered; none: no answer.", "pool", "endpoint", "code")
-	queueDepth       = desc("queue_depth", "Requests waiting for room in a pool.", "pool")
+	queueDepth       = desc("queue_depth", "Requests waiting for room in a pool.", "pool", "priority")
 	queueWait        = desc("queue_wait_seconds", "How long requests that had to waited for room.", "pool")
+	queueFlows       = desc("queue_flows", "Flows that share a pool's queue now: values of the dimension that it goes by.", "pool")
+	queueDelay       = desc("queue_delay_seconds", "The least that requests have waited lately for a pool: what stands in its queue.", "pool")
+	queueRefused     = desc("queue_refused_total", "Requests that found no room in a pool.", "pool", "priority", "reason")
+
+	concurrencyLimit    = desc("concurrency_limit", "Requests that a pool may have in progress now; 0 is no limit.", "pool")
+	concurrencyInflight = desc("concurrency_inflight", "Requests that a pool has in progress.", "pool")
+
+	loadLevel   = desc("load", "Load by signal, 1 is full; of signal all the worst of them, by which requests are shed.", "signal")
+	shedTotal   = desc("shed_total", "Requests refused for load before they waited.", "priority")
+	shedShare   = desc("shed_share", "Share of requests that is to be shed, of those that may be.")
+	degradedOff = desc("degraded", "Whether something is done without for load: 1 or 0.", "feature")
+
+	shapingBytes = desc("shaping_bytes_total", "Bytes of bodies that a shaping rule let pass.", "rule", "direction")
+	shapingWaits = desc("shaping_waits_total", "Pieces of bodies that a shaping rule had wait.", "rule", "direction")
+	shapingFlows = desc("shaping_flows", "Flows that a shaping rule knows now.", "rule", "direction")
+
 	upstreamDuration = desc("upstream_duration_seconds", "Time from an attempt's start to its response's header, or to its failure.", "pool")
 	upstreamRetries  = desc("upstream_retries_total", "Attempts after the first of a request.", "pool")
 
@@ -133,7 +149,6 @@ func (s sink) pools(h *Hub) {
 		}
 		s.histogram(upstreamDuration, &p.duration, name)
 		s.counter(upstreamRetries, p.retries.Value(), name)
-		s.gauge(queueDepth, float64(p.waiting.Load()), name)
 		s.histogram(queueWait, &p.wait, name)
 	}
 }

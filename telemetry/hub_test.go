@@ -25,9 +25,7 @@ func observed() *Hub {
 	h.Endpoint("api", "127.0.0.1:9001").Observe(200, time.Millisecond)
 	h.Endpoint("api", "127.0.0.1:9002").Observe(0, time.Second)
 	h.Retry("api").Inc()
-	h.Queue("api").Begin()
-	h.Queue("api").Begin()
-	h.Queue("api").End(3 * time.Millisecond)
+	h.Queue("api").Waited(3 * time.Millisecond)
 	h.Policy("tenant", "enforce").Allowed()
 	h.Policy("tenant", "enforce").Allowed()
 	h.Policy("tenant", "shadow").Refused()
@@ -153,7 +151,7 @@ func TestEveryMetricIsShownOnce(t *testing.T) {
 
 func TestLabelsAreBounded(t *testing.T) {
 	allowed := set([]string{"route", "policy", "pool", "endpoint", "reason", "priority", "code", "method", "node",
-		"decision", "result", "mode", "hash", "listener", "certificate", "le", "state", "direction", "kind"})
+		"signal", "feature", "rule", "decision", "result", "mode", "hash", "listener", "certificate", "le", "state", "direction", "kind"})
 	families, err := observed().registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,9 @@ type Sources struct {
 	Tokens           func() (stats TokenStats, ok bool)
 	Cluster          func() (stats ClusterStats, ok bool)
 	Store            func() (stats StoreStats, ok bool)
+	Gates            func() []GateStats
+	Load             func() (stats LoadStats, ok bool)
+	Pacings          func() []PacingStats
 	Connections      func() []ListenerStats
 	Certificates     func() []CertExpiry
 	Config           func() ConfigInfo

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"weir/balancer"
+	"weir/shaping"
 	"weir/limiter"
 )
 
@@ -22,6 +23,23 @@ func someSources() Sources {
 		},
 		Limiters: func() []LimiterStats {
 			return []LimiterStats{{Name: "tenant", Factor: 1.5, Shared: true, MayExceed: 7.5, Seen: 0.5, Stats: limiter.Stats{Keys: 5, Bytes: 400, Evictions: 2, Overflow: 1}}}
+		},
+		Gates: func() []GateStats {
+			g := GateStats{Pool: "api", GateStats: shaping.GateStats{Limit: 20, InFlight: 20, Flows: 2, Delay: 30 * time.Millisecond}}
+			g.Depth[shaping.Low] = 7
+			g.Refused[shaping.TooLate][shaping.Low] = 3
+			return []GateStats{g}
+		},
+		Load: func() (LoadStats, bool) {
+			l := LoadStats{Features: []string{"mirror", "retries"}, Off: []string{"mirror"}}
+			l.Level, l.Known = 0.9, true
+			l.Parts[shaping.CPU] = shaping.Part{Load: 0.9, On: true, Known: true}
+			l.Parts[shaping.Memory] = shaping.Part{Load: 0.9, On: true}
+			l.Shed.Share, l.Shed.Shed[shaping.Low] = 0.25, 11
+			return l, true
+		},
+		Pacings: func() []PacingStats {
+			return []PacingStats{{Rule: "files", Direction: "download", PacersStats: shaping.PacersStats{Bytes: 1000, Waits: 4, Flows: 2}}}
 		},
 		Connections: func() []ListenerStats {
 			return []ListenerStats{{Name: "web", Open: 3, Accepted: 9, Refused: map[string]uint64{"connections": 2}}}
@@ -42,6 +60,44 @@ func someSources() Sources {
 			return StoreStats{Up: true, Calls: 9, Failed: 2, Dropped: 1, Bounds: []time.Duration{time.Millisecond}, Latency: []uint64{4, 3}, LatencySum: time.Second}, true
 		},
 		AccessLogDropped: func() uint64 { return 4 },
+	}
+}
+
+func TestPressureAsShown(t *testing.T) {
+	want := `
+# HELP weir_concurrency_limit Requests that a pool may have in progress now; 0 is no limit.
+# TYPE weir_concurrency_limit gauge
+weir_concurrency_limit{pool="api"} 20
+# HELP weir_concurrency_inflight Requests that a pool has in progress.
+# TYPE weir_concurrency_inflight gauge
+weir_concurrency_inflight{pool="api"} 20
+# HELP weir_queue_depth Requests waiting for room in a pool.
+# TYPE weir_queue_depth gauge
+weir_queue_depth{pool="api",priority="critical"} 0
+weir_queue_depth{pool="api",priority="high"} 0
+weir_queue_depth{pool="api",priority="low"} 7
+weir_queue_depth{pool="api",priority="normal"} 0
+# HELP weir_load Load by signal, 1 is full; of signal all the worst of them, by which requests are shed.
+# TYPE weir_load gauge
+weir_load{signal="all"} 0.9
+weir_load{signal="cpu"} 0.9
+# HELP weir_shed_total Requests refused for load before they waited.
+# TYPE weir_shed_total counter
+weir_shed_total{priority="critical"} 0
+weir_shed_total{priority="high"} 0
+weir_shed_total{priority="low"} 11
+weir_shed_total{priority="normal"} 0
+# HELP weir_degraded Whether something is done without for load: 1 or 0.
+# TYPE weir_degraded gauge
+weir_degraded{feature="mirror"} 1
+weir_degraded{feature="retries"} 0
+# HELP weir_shaping_bytes_total Bytes of bodies that a shaping rule let pass.
+# TYPE weir_shaping_bytes_total counter
+weir_shaping_bytes_total{direction="download",rule="files"} 1000
+`
+	if err := testutil.GatherAndCompare(observed().registry, strings.NewReader(want), "weir_concurrency_limit", "weir_concurrency_inflight", "weir_queue_depth",
+		"weir_load", "weir_shed_total", "weir_degraded", "weir_shaping_bytes_total"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -21,6 +21,8 @@ const (
 	Forwarded
 	XRequestID
 	Traceparent
+	GRPCTimeout
+	XRequestTimeout
 	Accept
 	Date
 	Connection
@@ -58,38 +60,37 @@ var names = [...]struct {
 	{"traceparent", Traceparent}, {"x-request-id", XRequestID}, {"content-length", ContentLength}, {"http2-settings", HTTP2Settings},
 	{"x-forwarded-for", XForwardedFor}, {"x-forwarded-host", XForwardedHost}, {"proxy-connection", ProxyConnection},
 	{"transfer-encoding", TransferEncoding}, {"x-forwarded-proto", XForwardedProto}, {"proxy-authenticate", ProxyAuthenticate},
-	{"proxy-authorization", ProxyAuthorization},
+	{"proxy-authorization", ProxyAuthorization}, {"grpc-timeout", GRPCTimeout}, {"x-request-timeout", XRequestTimeout},
 }
 
 const longestName = len("proxy-authorization")
 
-// nameAt leads from a length and a first letter to an index into names, plus one. No two names share both.
-var nameAt = func() (at [longestName + 1][26]uint8) {
+// nameAt leads from a length and the sum of first and last sign to an index into names, plus one. No two names share both.
+var nameAt = func() (at [longestName + 1][32]uint8) {
 	for i, n := range names {
-		p := &at[len(n.name)][n.name[0]-'a']
+		p := &at[len(n.name)][ends([]byte(n.name))]
 		if *p != 0 {
-			panic("BUG: http1: two names of one length and first letter")
+			panic("BUG: http1: two names of one length and like ends")
 		}
 		*p = uint8(i + 1)
 	}
 	return at
 }()
 
+// ends is the same for a letter in either case.
+func ends(name []byte) byte { return (name[0] + name[len(name)-1]) & 31 }
+
 // known classifies a header name, in any case.
 func known(name []byte) Known {
 	if len(name) == 0 {
 		return Other
 	}
-	first := name[0] | 0x20 - 'a'
-	if first >= 26 {
-		return Other
-	}
 	if len(name) <= longestName {
-		if i := nameAt[len(name)][first]; i != 0 && EqualFold(name, names[i-1].name) {
+		if i := nameAt[len(name)][ends(name)]; i != 0 && EqualFold(name, names[i-1].name) {
 			return names[i-1].known
 		}
 	}
-	if first == 'x'-'a' && len(name) > len(forwardedPrefix) && EqualFold(name[:len(forwardedPrefix)], forwardedPrefix) {
+	if name[0]|0x20 == 'x' && len(name) > len(forwardedPrefix) && EqualFold(name[:len(forwardedPrefix)], forwardedPrefix) {
 		return XForwardedOther
 	}
 	return Other

@@ -1,0 +1,216 @@
+package gateway
+
+import (
+	"math"
+	"time"
+
+	"weir/internal/mono"
+	"weir/shaping"
+	"weir/telemetry"
+)
+
+// LoadView is the load of this gateway and what follows from it, for people.
+type LoadView struct {
+	Known    bool                  `json:"known"` // some signal is read; false without a backpressure section
+	Level    float64               `json:"level"` // the worst signal's; 1 is full
+	Worst    string                `json:"worst,omitempty"`
+	Signals  map[string]SignalView `json:"signals,omitempty"`
+	Peers    int                   `json:"peers_heard"`
+	Share    float64               `json:"shed_share"` // to be shed of the requests that may be
+	Shed     map[string]ShedView   `json:"shed,omitempty"`
+	Degraded []string              `json:"degraded"`
+}
+
+// SignalView is one signal of load.
+type SignalView struct {
+	Value float64 `json:"value"` // share, seconds of queue_delay, or requests of inflight
+	Load  float64 `json:"load"`  // Value over what is full
+	Known bool    `json:"known"`
+	Error string  `json:"error,omitempty"`
+}
+
+// ShedView is what is shed of a priority.
+type ShedView struct {
+	Probability float64 `json:"probability"`
+	Requests    uint64  `json:"requests"`
+}
+
+// QueueView is the gate of a pool and the queue before it, for people.
+type QueueView struct {
+	Pool      string                       `json:"pool"`
+	Algorithm string                       `json:"algorithm"`
+	Limit     int                          `json:"limit"` // requests in progress at most, now
+	HardLimit int                          `json:"hard_limit"`
+	InFlight  int                          `json:"in_flight"`
+	Waiting   int                          `json:"waiting"`
+	Depth     map[string]int               `json:"waiting_by_priority"`
+	MaxLength int                          `json:"max_length"`
+	Flows     int                          `json:"flows"`
+	DelayMS   float64                      `json:"delay_ms"` // the least that anybody has waited lately
+	Waited    uint64                       `json:"waited"`
+	Refused   map[string]map[string]uint64 `json:"refused,omitempty"` // by reason and priority
+}
+
+// PacingView is a direction of a shaping rule, for people.
+type PacingView struct {
+	Rule      string `json:"rule"`
+	Direction string `json:"direction"`
+	Flows     int    `json:"flows"`
+	Waiting   int    `json:"waiting"`
+	Bytes     uint64 `json:"bytes"`
+}
+
+// bandName is what a band is called in the configuration.
+func bandName(b shaping.Band) string { return (critical - priority(b)).String() }
+
+// Load returns the load as it was measured last.
+func (g *Gateway) Load() LoadView {
+	v := LoadView{Peers: g.pressure.peers.heard(mono.Now()), Degraded: names(g.pressure.off.Load())}
+	l := g.pressure.load.Load()
+	if l == nil {
+		return v
+	}
+	v.Known, v.Level = l.Known, round3(l.Level)
+	if l.Known {
+		v.Worst = l.Worst.String()
+	}
+	v.Signals = map[string]SignalView{}
+	for s := range shaping.Signal(shaping.Signals) {
+		p := l.Parts[s]
+		if !p.On {
+			continue
+		}
+		one := SignalView{Value: round3(p.Value), Load: round3(p.Load), Known: p.Known}
+		if p.Err != nil && !p.Known {
+			one.Error = p.Err.Error()
+		}
+		v.Signals[s.String()] = one
+	}
+	if s := g.pressure.shedder.Load(); s != nil {
+		st := s.Stats()
+		v.Share, v.Shed = round3(st.Share), map[string]ShedView{}
+		for b := shaping.High; b <= shaping.Low; b++ {
+			v.Shed[bandName(b)] = ShedView{round3(st.Odds[b]), st.Shed[b]}
+		}
+	}
+	return v
+}
+
+func round3(x float64) float64 { return math.Round(1000*x) / 1000 }
+
+// names are those of features, at least an empty list.
+func names(off uint32) []string {
+	list := []string{}
+	for i, n := range featureNames {
+		if off&(1<<i) != 0 {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// Queues returns the gates of all pools in force.
+func (g *Gateway) Queues() []QueueView {
+	views := []QueueView{}
+	for _, p := range g.Snapshot().pools {
+		views = append(views, p.queueView())
+	}
+	return views
+}
+
+func (p *poolConf) queueView() QueueView {
+	s := p.gate.Stats()
+	v := QueueView{Pool: p.name, Algorithm: "fixed", Limit: s.Limit, HardLimit: s.HardLimit, InFlight: s.InFlight, Waiting: s.Waiting, Depth: map[string]int{},
+		MaxLength: s.MaxLength, Flows: s.Flows, DelayMS: float64(s.Delay.Microseconds()) / 1000, Waited: s.Waited}
+	if !p.fixed {
+		v.Algorithm = p.tuningConf.Algorithm.String()
+	}
+	for b := range shaping.Band(shaping.Bands) {
+		v.Depth[bandName(b)] = s.Depth[b]
+		for r := shaping.OK + 1; r < shaping.Refusals; r++ {
+			if n := s.Refused[r][b]; n > 0 {
+				if v.Refused == nil {
+					v.Refused = map[string]map[string]uint64{}
+				}
+				if v.Refused[r.String()] == nil {
+					v.Refused[r.String()] = map[string]uint64{}
+				}
+				v.Refused[r.String()][bandName(b)] = n
+			}
+		}
+	}
+	return v
+}
+
+// Pacings returns the shaping rules in force, each direction by itself.
+func (g *Gateway) Pacings() []PacingView {
+	views := []PacingView{}
+	for _, s := range g.PacingStats() {
+		views = append(views, PacingView{s.Rule, s.Direction, s.Flows, s.Waiting, s.Bytes})
+	}
+	return views
+}
+
+// PacingStats is what metrics show of the shaping rules.
+func (g *Gateway) PacingStats() (all []telemetry.PacingStats) {
+	for _, c := range g.Snapshot().pacings {
+		if d := c.pacing.down; d != nil {
+			all = append(all, telemetry.PacingStats{Rule: c.name, Direction: "download", PacersStats: d.Stats()})
+		}
+		if u := c.pacing.up; u != nil {
+			all = append(all, telemetry.PacingStats{Rule: c.name, Direction: "upload", PacersStats: u.Stats()})
+		}
+	}
+	return all
+}
+
+// GateStats is what metrics show of the pools' gates.
+func (g *Gateway) GateStats() (all []telemetry.GateStats) {
+	for _, p := range g.Snapshot().pools {
+		all = append(all, telemetry.GateStats{Pool: p.name, GateStats: p.gate.Stats()})
+	}
+	return all
+}
+
+// LoadStats is what metrics show of the load; false without a backpressure section.
+func (g *Gateway) LoadStats() (telemetry.LoadStats, bool) {
+	l := g.pressure.load.Load()
+	if l == nil {
+		return telemetry.LoadStats{}, false
+	}
+	st := telemetry.LoadStats{Load: *l, Features: featureNames[:], Off: names(g.pressure.off.Load())}
+	if s := g.pressure.shedder.Load(); s != nil {
+		st.Shed = s.Stats()
+	}
+	return st, true
+}
+
+// ExplainedQueue is what would become of a request before a pool.
+type ExplainedQueue struct {
+	Priority string  `json:"priority"`
+	Shed     float64 `json:"shed_probability,omitempty"`
+	AtOnce   bool    `json:"at_once"`
+	Before   int     `json:"before,omitempty"`           // requests that are served first
+	WaitMS   float64 `json:"expected_wait_ms,omitempty"` // -1: not known
+	Refused  string  `json:"refused,omitempty"`
+}
+
+// explainQueue says what would become of x before p, without effect.
+func (x *Exchange) explainQueue(p *poolConf) ExplainedQueue {
+	f := p.gate.Peek(x.class(), x.start)
+	q := ExplainedQueue{Priority: x.priority.String(), AtOnce: f.AtOnce, Before: f.Position}
+	if s := x.gw.pressure.shedder.Load(); s != nil {
+		q.Shed = round3(s.Stats().Odds[x.priority.band()])
+	}
+	switch {
+	case f.AtOnce:
+	case f.Wait < 0:
+		q.WaitMS = -1
+	default:
+		q.WaitMS = float64(f.Wait / time.Microsecond / 1000)
+	}
+	if f.Refusal != shaping.OK {
+		q.Refused = queueVerdict(f.Refusal).Reason.String()
+	}
+	return q
+}

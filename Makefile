@@ -14,7 +14,7 @@ PLAIN = $$($(GO) list ./... | grep -vE '^weir/(tests|cluster|strict)')
 BENCH = bin/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race fuzz blackbox bench bench-reload bench-fleet bench-limiter pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
+.PHONY: help build run test unit race fuzz blackbox bench bench-reload bench-fleet bench-limiter bench-overload pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
 	deploy-policies load-test clean bench-tools
 
 help: ## list the targets
@@ -65,6 +65,9 @@ bench-fleet: bench-tools ## gateways that share limits: error, excess, failures,
 bench-limiter: ## one decision beside golang.org/x/time/rate and throttled → docs/bench/limiter.md
 	cd tests/bench/limiters && $(GO) build -o ../../../bin/limiters .
 	bin/limiters -out docs/bench/limiter.md
+
+bench-overload: ## overload, fairness, priorities and bandwidth before an upstream of known capacity → docs/bench/overload.md (about 9 min)
+	cd tests/bench && $(GO) test -run '^TestOverloadReport$$' -count 1 -timeout 30m -overload-report $(CURDIR)/docs/bench/overload.md
 
 fleet-table: ## limits shared by 3, 10 and 30 nodes, in simulation → docs/bench/fleet-sim.md
 	$(GO) test ./limiter -run '^TestFleetTable$$' -count 1 -timeout 20m -fleet-table $(CURDIR)/docs/bench/fleet-sim.md

@@ -24,8 +24,9 @@
 //
 //	at least 31/32 of the seats given at it and below, and all of them if nobody waits below
 //
-// and what is below it at least 1/32 of them. So critical requests that ask for no more than 31/32 of the seats are served before all else, but for one seat
-// in 32. Those that ask for more leave 1/32 to others. With k places above at which somebody waits all the time 1/32^k is left.
+// and what is below it at least 1/32 of them. So critical requests that ask for no more than 31/32 of the seats are served before all
+// else, but for one seat in 32. Those that ask for more leave 1/32 to others. With k places above at which somebody waits all the time
+// 1/32^k is left.
 //
 // Within a place it is start-time fair queueing (Goyal, Vin and Cheng 1996), in which a request is one unit of service, however long it
 // holds its seat. With w the weight of a flow and S its start, in the virtual time v of the place (each request brings w; it is charged by
@@ -62,8 +63,8 @@
 // band that it came to, then under an overload that lasts only who has aged would be served, whatever it asked for: in simulation of three
 // times the capacity 58 % of normal and 1 % of high.
 //
-// From band b it is in High after (b-High)·Aging, and then, with j of its flow before it and k places above at which anybody waits meanwhile, has
-// its seat among the next
+// From band b it is in High after (b-High)·Aging, and then, with j of its flow before it and k places above at which anybody waits
+// meanwhile, has its seat among the next
 //
 //	32^k · ⌈32·N/31⌉,   N = 1 + j + Σ (1 + ⌈(j+1)·wg/wf⌉)   over the other flows g that wait at its place meanwhile
 //
@@ -74,24 +75,25 @@
 // # A full queue
 //
 // A newcomer takes the place of another: at the lowest place at which anybody waits, if that is below its own, else at its own, of the
-// flow that has most waiting for its weight, who is to be served last. At its own only if that flow has more for its weight than
-// the newcomer's would have with it. So the room is shared as the seats are (longest-queue drop, Suter et al. 1998), and a flow that
-// asks for a hundred times its share fills no more than what others leave. A critical newcomer displaces anybody who is not critical. Who has
-// aged is displaced by newcomers to the band that it has come to, and no more by those to the bands that it has overtaken.
+// flow that has most waiting for its weight, who is to be served last. At its own only if that flow has more for its weight than the
+// newcomer's would have with it. So the room is shared as the seats are (longest-queue drop, Suter et al. 1998), and a flow that asks
+// for a hundred times its share fills no more than what others leave. A critical newcomer displaces anybody who is not critical. Who
+// has aged is displaced by newcomers to the band that it has come to, and no more by those to the bands that it has overtaken. In a
+// queue full of what is critical the others have less than their 1/32: a seat that falls free before the next critical newcomer comes.
 //
 // # Too late
 //
 // A request is refused at once if its turn would come after its due time, or MaxWait, even if seats were given at twice the rate of
-// late, counting only those who are certain to be served before it: its own flow, of each other flow at its place what starts before it,
-// and at the places above 31 for each of these and for itself. The rate is that of the last spell of 100 ms or more in which every seat was given twice on average while somebody waited
-// all the time. No such spell since the queue was empty: nobody is refused early. It is a guess in one respect: that those before it
-// stay. A request that ageing could help is never refused early.
+// late, counting only those who are certain to be served before it: its own flow, of each other flow at its place what starts before
+// it, and at the places above 31 for each of these and for itself. The rate is that of the last spell of 100 ms or more in which every
+// seat was given twice on average while somebody waited all the time. No such spell since the queue was empty: nobody is refused
+// early. It is a guess in one respect: that those before it stay. A request that ageing could help is never refused early.
 //
 // # What this package deliberately does not do
 //
 // The gate counts requests, not the time they hold a seat: a flow of slow requests holds more seats than its share. It is fair among
 // those who wait, and does not charge who finds a seat free. It takes no seat back and keeps none free for anybody: what is critical
-// may wait until one is left. What is below bands that ask for everything has next to nothing. It does not believe a flow's name: who can make up names can have
-// as many shares. It knows no HTTP, calls no clock, and has no goroutine; a wait is bounded by a timer, and a client that went away is
-// noticed within 50 ms and only while it waits.
+// may wait until one is left. What is below bands that ask for everything has next to nothing. It does not believe a flow's name: who
+// can make up names can have as many shares. It knows no HTTP, calls no clock, and has no goroutine; a wait is bounded by a timer, and
+// a client that went away is noticed within 50 ms and only while it waits.
 package shaping

@@ -53,3 +53,21 @@ func TestPriorities(t *testing.T) {
 		}
 	}
 }
+
+// TestCriticalAlone has three times as much that is critical come as can be done. It has 31 of 32 seats, and the others the rest; in a queue full
+// of what displaces them some of that.
+func TestCriticalAlone(t *testing.T) {
+	for length, least := range map[int]float64{64: 0.003, 1024: 0.03} {
+		b := newBench(GateConfig{Limit: 8, MaxLength: length, MaxWait: 500 * time.Millisecond, Aging: 125 * time.Millisecond})
+		const capacity = 8 / 0.02
+		critical := &tenant{class: Class{Critical, 0, 0}, rate: 3 * capacity}
+		high, low := &tenant{class: Class{High, 0, 1}, rate: capacity}, &tenant{class: Class{Low, 0, 2}, rate: capacity}
+		b.serve([]*tenant{critical, high, low}, 20*time.Millisecond, 10*time.Second)
+		total := float64(critical.served + high.served + low.served)
+		at := fmt.Sprintf("queue of %d: critical %d, high %d, low %d of %v seats", length, critical.served, high.served, low.served, total)
+		t.Log(at)
+		if total < 0.98*capacity*10 || float64(critical.served) < 0.968*total || float64(high.served+low.served) < least*total || low.served == 0 {
+			t.Error(at)
+		}
+	}
+}

@@ -39,7 +39,8 @@ import (
 // wait of 40 to 60 ms for a limit of 50; it settles in 0.5 to 2.5 s, and shedding ends within 2 s of the overload. At four times the capacity the plain rule, which
 // adds Rate·(load-Threshold)/(1-Threshold) to the probability, lets the wait stand at 0.1 to 1 s.
 //
-// Shedding does not make refusals free. Where they alone use up the CPU meant for all, nearly everything is shed.
+// Shedding does not make refusals free. CPU alone has no more than four of five shed: where refusals use it up, a fifth still passes, and what the upstreams
+// have no room for the queue refuses.
 type Shedder struct {
 	odds  [Bands]atomic.Uint32 // of being shed, in 2^-32
 	share atomic.Uint64        // Share, as bits
@@ -64,6 +65,7 @@ type bandMix struct {
 }
 
 const (
+	refusalCost = 0.25 // of what a request costs that is proxied: half of the smallest (docs/bench/h1.md), little of one with a body or TLS to its endpoint
 	shedEvery   = 100 * time.Millisecond
 	maxOdds     = 0.99      // of being shed: no band is shed whole, and what passes shows what passing does
 	gainOfRate  = 3         // in which all of this settles in simulation,
@@ -75,6 +77,10 @@ const (
 	leastExcess = -math.Ln2 // ln x of what has nothing to do,
 	idleTicks   = 8         // and twice that if for longer: no swing takes so long
 )
+
+// cpuDepth is how far CPU alone has requests shed: to where refusing those that are shed, each at refusalCost of a request that passes, costs as much as all
+// that pass. Beyond that shedding saves less than it takes from upstreams that have room.
+var cpuDepth = math.Log(1 + 1/refusalCost)
 
 // maxDepth is that at which all bands are shed by maxOdds.
 var maxDepth = -math.Log1p(-maxOdds)
@@ -139,9 +145,13 @@ func (s *Shedder) excessLocked(l *Load, ticks float64) float64 {
 		known = true
 		if Signal(i) == QueueDelay {
 			worst = max(worst, s.queueLocked(p, aim, ticks))
-		} else {
-			worst = max(worst, min(math.Ln2, max(leastExcess, math.Log(p.Raw/aim)))) // the last reading, for the control smooths by itself
+			continue
 		}
+		x := min(math.Ln2, max(leastExcess, math.Log(p.Raw/aim))) // the last reading, for the control smooths by itself
+		if Signal(i) == CPU {
+			x = min(x, cpuDepth-s.depth)
+		}
+		worst = max(worst, x)
 	}
 	if !known {
 		return -0.3 // blind. Rather too much passes than nothing

@@ -75,3 +75,27 @@ func TestBusyProcessor(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusalsAreNotFree: a processor that refusals alone use up has no more than four of five shed, as more would take from upstreams that have room
+// and give the processor little back.
+func TestRefusalsAreNotFree(t *testing.T) {
+	s, err := NewShedder(ShedConfig{Threshold: 0.8, Rate: 0.1, Multipliers: [Bands]float64{High: 0.1, Normal: 0.5, Low: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := Load{Known: true}
+	full.Parts[CPU] = Part{On: true, Known: true, Value: 1, Load: 1.11, Raw: 1.11}
+	for now := mono.Time(0); now < mono.Time(time.Minute); now = now.Add(shedEvery) {
+		s.Tick(now, &full)
+	}
+	if got := s.Share(); got < 0.75 || got > 0.8+1e-9 {
+		t.Errorf("CPU alone: %.3f is shed, want 0.8", got)
+	}
+	full.Parts[Memory] = Part{On: true, Known: true, Value: 1.5, Load: 1.6, Raw: 1.6}
+	for now := mono.Time(time.Minute); now < mono.Time(2*time.Minute); now = now.Add(shedEvery) {
+		s.Tick(now, &full)
+	}
+	if got := s.Share(); got < 0.95 {
+		t.Errorf("with memory: %.3f is shed, want nearly all", got)
+	}
+}

@@ -36,6 +36,9 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 			panics = ", panic: all are used"
 		}
 		fmt.Fprintf(w, "pool\t%s (%.0f%%): %d of %d endpoints healthy%s; %d of %d seats in use, %d waiting\n", p.Pool, 100*p.Share, p.Healthy, len(p.Endpoints), panics, p.InUse, p.Seats, p.Waiting)
+		if line := queueLine(&p.Queue); line != "" {
+			fmt.Fprintf(w, "queue\t%s\n", line)
+		}
 		for _, ep := range p.Endpoints {
 			fmt.Fprintf(w, "endpoint\t%s: %s, breaker %s, %d in flight\n", ep.Endpoint, ep.State, ep.Breaker, ep.InFlight)
 		}
@@ -52,6 +55,26 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 		fmt.Fprintf(w, "verdict\t%s\n", e.Verdict)
 	}
 	return w.Flush()
+}
+
+// queueLine says what would become of a request before a pool; nothing if it would be served at once.
+func queueLine(q *gateway.ExplainedQueue) string {
+	line := ""
+	switch {
+	case q.Refused != "":
+		line = fmt.Sprintf("would be refused: %s, %d are served before it", q.Refused, q.Before)
+	case !q.AtOnce && q.WaitMS < 0:
+		line = fmt.Sprintf("would wait: %d are served before it", q.Before)
+	case !q.AtOnce:
+		line = fmt.Sprintf("would wait about %.0f ms: %d are served before it", q.WaitMS, q.Before)
+	}
+	if q.Shed > 0 {
+		if line != "" {
+			line += "; "
+		}
+		line += fmt.Sprintf("%.0f%% of its priority are shed", 100*q.Shed)
+	}
+	return line
 }
 
 // policyLine says what a policy means for a request.

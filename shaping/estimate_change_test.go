@@ -37,6 +37,17 @@ func TestGradientSurvivesASlowUpstream(t *testing.T) {
 	}
 }
 
+// All answers are drops for 5 s: from a second after on all is as before.
+func TestGradientComesBackAfterDrops(t *testing.T) {
+	for _, service := range []func(*simRandom) time.Duration{constant(6 * ms10), exponential(6 * ms10)} {
+		up := simUpstream{workers: 20, service: service, failing: func(now mono.Time) bool { return between(now, 20*time.Second, 25*time.Second) }}
+		ws := simRun{up: up, load: 1000, config: EstimatorConfig{Min: 1}, lasts: 35 * time.Second}.windows(t)
+		if g := totalOf(ws[260:280]).goodput(); g < 0.93 {
+			t.Errorf("goodput %.3f from the second to the third second after the trouble", g)
+		}
+	}
+}
+
 // Half the workers go and come back: 3 s later the limit has followed.
 func TestGradientFollowsTheCapacity(t *testing.T) {
 	for _, service := range []func(*simRandom) time.Duration{constant(ms10), exponential(ms10)} {

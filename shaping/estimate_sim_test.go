@@ -21,7 +21,8 @@ type simUpstream struct {
 	network  time.Duration
 	pause    time.Duration // of all work, every period
 	period   time.Duration
-	full     int // more requests than that at once are refused with a Drop; 0 is no such bound
+	failing  func(mono.Time) bool // every answer is a Drop
+	full     int                  // more requests than that at once are refused with a Drop; 0 is no such bound
 }
 
 func constant(d time.Duration) func(*simRandom) time.Duration {
@@ -301,7 +302,7 @@ func (s *simulation) answer(j *simJob) {
 func (s *simulation) done(j *simJob) {
 	g, w := j.gate, &s.ticks[len(s.ticks)-1]
 	o := Observation{RTT: s.now.Sub(j.entered), InFlight: g.inFlight, Now: s.now}
-	if j.dropped {
+	if j.dropped || s.up.failing != nil && s.up.failing(s.now) {
 		o.Sample = Drop
 		w.dropped++
 	} else {

@@ -48,6 +48,8 @@ type gradient struct {
 	high    measure   // the last round at the high level, if low
 	paired  mono.Time // when the last pair ended
 	backoff int       // answers until the next Drop may count
+	before  float64   // the knee before the first Drop since all was well; 0: there was none
+	calm    int       // answers in a row, since, that were as fast as ever
 
 	baseline   float64 // ns: latency without a queue
 	anchor     float64 // ns: the baseline in the long run
@@ -85,12 +87,13 @@ const (
 	fullShare   = 0.8                   // of its answers must have found no seat free for the limit to be what binds
 
 	// The knee.
-	stride     = 0.25 // share of the way to its aim that a pair goes
-	longStride = 0.5  // if the last pair went the same way
-	loss       = 0.15 // of throughput at the low level: it is lost. With more in flight less, down to a third
-	queueing   = 1.5  // times the baseline: a search ends
-	roundUp    = 0.7  // of a seat is enough for the low level to have it
-	multiplier = 0.9  // of the knee is left after a Drop
+	stride      = 0.25 // share of the way to its aim that a pair goes
+	longStride  = 0.5  // if the last pair went the same way
+	loss        = 0.15 // of throughput at the low level: it is lost. With more in flight less, down to a third
+	queueing    = 1.5  // times the baseline: a search ends
+	roundUp     = 0.7  // of a seat is enough for the low level to have it
+	multiplier  = 0.9  // of the knee is left after a Drop
+	calmAnswers = 8    // without a Drop, and trouble is over
 
 	// Trials.
 	descent   = 0.25 // is taken away at the start, in every pair
@@ -178,6 +181,11 @@ func (g *gradient) Observe(o Observation) int {
 		g.drop(o.InFlight)
 		return g.limit
 	}
+	if g.before > 0 && g.recover(float64(o.RTT)) {
+		g.low = false
+		g.begin(o.InFlight)
+		return g.limit
+	}
 	if g.early < earlyAnswers {
 		g.early++
 		g.baseline += (max(1, float64(o.RTT)) - g.baseline) / float64(g.early)
@@ -210,8 +218,12 @@ func (g *gradient) Observe(o Observation) int {
 // drop takes a tenth away, once per round trip: until as much as is now in flight has ended. So does a lone fault in light load;
 // what is then too little grows back as soon as it binds.
 func (g *gradient) drop(inFlight int) {
+	g.calm = 0
 	if g.backoff > 0 {
 		return
+	}
+	if g.before == 0 {
+		g.before = g.knee
 	}
 	g.backoff = min(max(inFlight, 1), 2*g.max)
 	if g.searching && !g.low {

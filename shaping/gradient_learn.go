@@ -33,6 +33,22 @@ func (g *gradient) compare(high, low measure, now mono.Time) {
 	g.search(low.rtt, lost)
 }
 
+// recover takes the knee back to nine tenths of what it was before Drops took of it, once some answers in a row are as fast as before them.
+// Trouble that is over tells nothing about the capacity; and if it did, each spell of Drops begins a tenth lower.
+func (g *gradient) recover(rtt float64) bool {
+	if rtt >= queueing*g.baseline {
+		g.calm = 0
+		return false
+	}
+	if g.calm++; g.calm < calmAnswers {
+		return false
+	}
+	was := g.knee
+	g.knee = g.within(max(g.knee, multiplier*g.before))
+	g.before, g.calm = 0, 0
+	return g.knee > was
+}
+
 // rebase moves the baseline towards a latency of the low level: down always, up as far as that latency is believed to be without a
 // queue. The anchor goes along slowly, up as far as it is believed to last. Both are clipped to 0 and 1.
 func (g *gradient) rebase(rtt, believed, lasts float64, now mono.Time) {

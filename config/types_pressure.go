@@ -55,7 +55,7 @@ type Queue struct {
 	DefaultWeight int           `yaml:"default_weight" default:"1" min:"1" max:"1000" doc:"share of the other values, and of requests without one"`
 	MaxWait       Duration      `yaml:"max_wait" default:"500ms" max:"10m" doc:"how long a request waits: longer refuses fewer and adds delay; 0s: nobody waits"`
 	MaxLength     int           `yaml:"max_length" default:"1024" min:"0" max:"1000000" doc:"how many may wait for a pool; 0: nobody waits"`
-	Aging         Duration      `yaml:"aging" default:"125ms" max:"10m" doc:"who has waited this long counts as one priority higher, and so on up to high, so it has to be well below max_wait: shorter keeps low priorities from starving, longer keeps them further behind; 0s: never"`
+	Aging         Duration      `yaml:"aging" default:"125ms" max:"10m" doc:"a priority below critical in which somebody has waited this long has a part of one seat in 16, whatever comes above it: well below max_wait, or nobody lives to have it; 0s: never"`
 }
 
 // QueueWeight is the share of one value of the queue's dimension.

@@ -18,18 +18,12 @@
 //
 // # The order of those who wait
 //
-// There are seven places to wait at: those who asked for a band, and below them in the same band those who have aged into it, each from one
-// band. The highest place at which anybody waits comes first. But after 31 seats in a row, given at a place while others waited below, one
-// goes below, to the highest of those places that is next by the same rule. So a place at which somebody waits all the time has
+// Each band has a lane, and who waits stays in the lane of its band. A seat goes to the highest band in which anybody waits, if it is not
+// open; within the band to whoever is next in its lane, open or not. So what waits elsewhere, and for how long, changes when a lane is given
+// seats, and never in what order.
 //
-//	at least 31/32 of the seats given at it and below, and all of them if nobody waits below
-//
-// and what is below it at least 1/32 of them. So critical requests that ask for no more than 31/32 of the seats are served before all
-// else, but for one seat in 32. Those that ask for more leave 1/32 to others. With k places above at which somebody waits all the time
-// 1/32^k is left.
-//
-// Within a place it is start-time fair queueing (Goyal, Vin and Cheng 1996), in which a request is one unit of service, however long it
-// holds its seat. With w the weight of a flow and S its start, in the virtual time v of the place (each request brings w; it is charged by
+// Within a lane it is start-time fair queueing (Goyal, Vin and Cheng 1996), in which a request is one unit of service, however long it
+// holds its seat. With w the weight of a flow and S its start, in the virtual time v of the lane (each request brings w; it is charged by
 // its own):
 //
 //	a flow begins to wait      S = max(v, S)
@@ -49,51 +43,61 @@
 //	Wg/wg − Wf/wf  ≤  1/wf + 1/wg
 //
 // that is: nobody gets more for its weight than who waits all the time, but for one request of each. Those that do wait all the time
-// are equal, and the others get all they ask for: the weighted max-min fair division of the seats given at the place.
+// are equal, and the others get all they ask for: the weighted max-min fair division of the seats given in the lane. And a request with
+// j of its flow f before it starts at v + (j+1)/wf at most, so it is among the next
 //
-// Memory. At most MaxLength flows wait, and a place remembers at most MaxLength debts, or 64 if that is more. When there are more, v
+//	N = 1 + j + Σ (1 + ⌈(j+1)·wg/wf⌉)   over the other flows g that wait meanwhile
+//
+// seats of its lane.
+//
+// Memory. At most MaxLength flows wait, and a lane remembers at most MaxLength debts, or 64 if that is more. When there are more, v
 // moves up to where the least of them ends: no debt is lost, but who comes then starts as much later, by 1/w of the lightest flow at
 // most, and the bounds are wider by that. A flood of flows that come once leaves one that waits all the time the share it had if as
 // many of them as are remembered waited.
 //
-// # Ageing
+// # Ageing: the open seat
 //
-// Who has counted as of a band for as long as Aging goes on as of the next higher one, up to High, behind all those who asked for that one
-// and those who came there from nearer. So it comes before newcomers of the band that it asked for. Were it to come before newcomers of the
-// band that it came to, then under an overload that lasts only who has aged would be served, whatever it asked for: in simulation of three
-// times the capacity 58 % of normal and 1 % of high.
+// Seats are counted that are given while more than one band waits. After 15 of them the next is open: it goes to a band below Critical in which
+// somebody has waited for Aging or longer. While there is none seats go the usual way, and the open one is kept: it, and no second. With
+// Aging 0 there are none. Bands share open seats as flows share a lane, at a cost of 1 (High), 2 (Normal) and 4 (Low) each.
 //
-// From band b it is in High after (b-High)·Aging, and then, with j of its flow before it and k places above at which anybody waits
-// meanwhile, has its seat among the next
+// For what is above: of any n counted seats in a row at most ⌈n/16⌉ are open. So the highest band that waits has
 //
-//	32^k · ⌈32·N/31⌉,   N = 1 + j + Σ (1 + ⌈(j+1)·wg/wf⌉)   over the other flows g that wait at its place meanwhile
+//	at least 15/16 of the seats, and all but one of any 16
 //
-// seats: its start is at most v + (j+1)/wf, so at its place it is among the next N; those below have one for 31 of these; and each place
-// above takes 31 for one that goes below. With critical requests alone above it k is 1. That is what the lowest band is promised, whatever
-// comes from above, while it is not displaced; if MaxWait is less than that time it is nothing.
+// and critical requests that ask for no more than that are served before all else, but for one seat in 16.
+//
+// For what is below: of the open seats a band of cost c, in which somebody has aged all the time, is given its next N among
+//
+//	M = N + Σ (1 + ⌊N·c/d⌋)   over the other bands below Critical, d what each costs
+//
+// as in a lane: its N-th start is at most N·c beyond that of the last open seat. So a request has its seat, once it has waited for Aging, within
+// 16·M seats, with N as above. For a low one that is 16·(7N+2), so 144 if it is next in its lane; and in the long run its band has 1 seat in
+// 112 at least, Normal 1 in 56, High 1 in 28. That holds whatever comes from above, but for a queue that is full of it, and is nothing to those
+// whose time ends before.
+//
+// Why not the oldest of all? Then what can wait for longest, or floods, would have them all.
 //
 // # A full queue
 //
-// A newcomer takes the place of another: at the lowest place at which anybody waits, if that is below its own, else at its own, of the
-// flow that has most waiting for its weight, who is to be served last. At its own only if that flow has more for its weight than the
-// newcomer's would have with it. So the room is shared as the seats are (longest-queue drop, Suter et al. 1998), and a flow that asks
-// for a hundred times its share fills no more than what others leave. A critical newcomer displaces anybody who is not critical. Who
-// has aged is displaced by newcomers to the band that it has come to, and no more by those to the bands that it has overtaken. In a
-// queue full of what is critical the others have less than their 1/32: a seat that falls free before the next critical newcomer comes.
+// A newcomer takes the place of another: in the lowest band that waits, if that is below its own, else in its own, of the flow that has
+// most waiting for its weight, who is to be served last. In its own only if that flow has more for its weight than the newcomer's would
+// have with it. So the room is shared as the seats are (longest-queue drop, Suter et al. 1998), and a flow that asks for a hundred times
+// its share fills no more than what others leave. A critical newcomer displaces anybody who is not critical, however old: in a queue that is
+// filled by what is above nobody below lives to age.
 //
 // # Too late
 //
 // A request is refused at once if its turn would come after its due time, or MaxWait, even if seats were given at twice the rate of
-// late, counting only those who are certain to be served before it: its own flow, of each other flow at its place what starts before
-// it, and at the places above 31 for each of these and for itself. The rate is that of the last spell of 100 ms or more in which every
-// seat was given twice on average while somebody waited all the time. No such spell since the queue was empty: nobody is refused
-// early. It is a guess in one respect: that those before it stay. A request that ageing could help is never refused early.
+// late, counting only those who are certain to be served before it: its own flow, of each other flow in its lane what starts before it, and
+// of the bands above all, or with Aging no more than 15 for each of these and for itself, as if all open seats were its band's. The rate is
+// that of the last spell of 100 ms or more in which every seat was given twice on average while somebody waited all the time. No such spell
+// since the queue was empty: nobody is refused early. It is a guess in one respect: that those before it stay.
 //
 // # What this package deliberately does not do
 //
 // The gate counts requests, not the time they hold a seat: a flow of slow requests holds more seats than its share. It is fair among
 // those who wait, and does not charge who finds a seat free. It takes no seat back and keeps none free for anybody: what is critical
-// may wait until one is left. What is below bands that ask for everything has next to nothing. It does not believe a flow's name: who
-// can make up names can have as many shares. It knows no HTTP, calls no clock, and has no goroutine; a wait is bounded by a timer, and
-// a client that went away is noticed within 50 ms and only while it waits.
+// may wait until one is left. It does not believe a flow's name: who can make up names can have as many shares. It knows no HTTP, calls
+// no clock, and has no goroutine; a wait is bounded by a timer, and a client that went away is noticed within 50 ms and only while it waits.
 package shaping

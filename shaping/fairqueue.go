@@ -14,54 +14,47 @@ const unit virtual = 1 << 32
 
 func (v virtual) after(u virtual) bool { return int64(v-u) > 0 }
 
-// leastDebtors is how many flows in debt a place remembers at least.
+// leastDebtors is how many flows in debt a lane remembers at least.
 const leastDebtors = 64
 
-// inARow is how many seats in a row a place is given at most while anybody waits in a lower one.
-const inARow = 31
+// openEvery is how many of the seats given while more than one band waits have an open one among them.
+const openEvery = 16
 
-// places are where one can wait, in the order of service: in each band those who asked for it, before those who have aged into it, of whom
-// those who came from nearer are first. So they are: critical; high; high, from normal; high, from low; normal; normal, from low; low.
-const places = 7
+// openCost is what an open seat costs a band: of those that are open High, Normal and Low have shares like 4, 2 and 1. Critical has none.
+var openCost = [Bands]int{High: 1, Normal: 2, Low: 4}
 
-var firstOf = [Bands]int{Critical: 0, High: 1, Normal: 4, Low: 6}
-
-// placeOf is where who asked for a band and counts as of another waits.
-func placeOf(band, asked Band) int { return firstOf[band] + int(asked-band) }
-
-func (w *waiter) place() int { return placeOf(w.band, w.asked) }
-
-// fairQueue keeps those who wait in the order in which they are to be served: the highest place first, but for one in inARow+1, and within a
-// place by start-time fair queueing; doc.go derives the bounds. It takes no lock and reads no clock. It holds whoever is pushed: the
-// bound on its length is the gate's. Every operation is O(log flows).
+// fairQueue keeps those who wait in the order in which they are to be served: the highest band first, but for open seats, and within a band by
+// start-time fair queueing; doc.go derives the bounds. It takes no lock and reads no clock. It holds whoever is pushed: the bound on its
+// length is the gate's. Every operation is O(log flows).
 type fairQueue struct {
-	lanes   [places]lane
+	lanes   [Bands]lane
 	length  int
 	turns   uint64
 	debtors int // how many flows in debt a lane remembers
-	inARow  int
+	closed  int // seats given while more than one band waited, since the last open one; at most openEvery-1
+	opened  int // the openStart of the lane that had the last open seat, or of a later one
 }
 
-// lane is one place: v, and the flows that wait there or are in debt.
+// lane is a band: v, and the flows that wait there or are in debt. What happens in other lanes does not change the order in it.
 type lane struct {
-	v       virtual // the start of whom was served last, or later
-	flows   map[uint64]*flow
-	order   laneHeap // those that wait, next to be served first
-	longest laneHeap // the same, greatest backlog for its weight first
-	debt    laneHeap // those that don't wait and have start after v, least debt first
-	line    list     // who waits, in the order in which they came here
-	length  int
-	run     int // seats given here while anybody waited below, since one was given below; at most inARow
+	v         virtual // the start of whom was served last, or later
+	flows     map[uint64]*flow
+	order     laneHeap // those that wait, next to be served first
+	longest   laneHeap // the same, greatest backlog for its weight first
+	debt      laneHeap // those that don't wait and have start after v, least debt first
+	line      list     // who waits, the oldest first
+	length    int
+	openStart int // of its next open seat, among those of other lanes
 }
 
-// flow is whoever shares a place with others.
+// flow is whoever shares a lane with others.
 type flow struct {
 	id     uint64
 	start  virtual // of its next request
 	turn   uint64  // settles ties: who has had this start for longer
 	weight uint64  // that of its latest request
 	length int
-	line   list // in the order in which they came here
+	line   list // in the order in which they came
 	at     [2]int
 }
 
@@ -75,36 +68,60 @@ func isLonger(a, b *flow) bool {
 
 // init makes q empty, for a gate in which at most length wait.
 func (q *fairQueue) init(length int) {
-	for p := range q.lanes {
-		l := &q.lanes[p]
+	for b := range q.lanes {
+		l := &q.lanes[b]
 		l.flows = map[uint64]*flow{}
 		l.order.before, l.debt.before, l.longest.before = startsBefore, startsBefore, isLonger
 		l.longest.at = 1
 		l.line.at = byLane
 	}
-	q.inARow = inARow
 	q.resize(length)
 }
 
 // resize sets how many debts are remembered, for a gate in which at most length wait.
 func (q *fairQueue) resize(length int) { q.debtors = max(length, leastDebtors) }
 
-// next returns who is to be served next, or nil.
-func (q *fairQueue) next() *waiter {
-	below := q.length
-	for p := range q.lanes {
-		l := &q.lanes[p]
-		below -= l.length
-		if l.length > 0 && (l.run < q.inARow || below == 0) {
-			return l.order.top().line.head
+// next returns who is to be served next, and whether in an open seat; nil if nobody waits. With aging 0 no seat is open.
+func (q *fairQueue) next(now mono.Time, aging time.Duration) (w *waiter, open bool) {
+	l := q.highest()
+	if l == nil {
+		return nil, false
+	}
+	if q.closed == openEvery-1 && aging > 0 && q.length > l.length {
+		if o := q.openLane(now.Add(-aging)); o != nil {
+			l, open = o, true
+		}
+	}
+	return l.order.top().line.head, open
+}
+
+// highest returns the lane of the highest band that waits, or nil.
+func (q *fairQueue) highest() *lane {
+	for b := range q.lanes {
+		if l := &q.lanes[b]; l.length > 0 {
+			return l
 		}
 	}
 	return nil
 }
 
-// push puts w last in its flow in its place.
+// openLane returns which lane has the next open seat, of those in which somebody has waited since aged or longer; nil if there is none.
+func (q *fairQueue) openLane(aged mono.Time) (first *lane) {
+	for b := High; b < Bands; b++ {
+		l := &q.lanes[b]
+		if l.length == 0 || l.line.head.arrived > aged {
+			continue
+		}
+		if first == nil || l.openStart < first.openStart {
+			first = l
+		}
+	}
+	return first
+}
+
+// push puts w, who has not arrived before anybody that waits, last in its flow in the lane of its band.
 func (q *fairQueue) push(w *waiter) {
-	l := &q.lanes[w.place()]
+	l := &q.lanes[w.band]
 	f := l.flows[w.id]
 	switch {
 	case f == nil:
@@ -134,9 +151,16 @@ func (q *fairQueue) turn() uint64 {
 	return q.turns
 }
 
-// serve takes w, which must be next, out of the queue and charges its flow.
-func (q *fairQueue) serve(w *waiter) {
-	l, f := q.count(w), w.flow
+// serve takes w out of the queue, which like open is what next has returned, and charges its flow.
+func (q *fairQueue) serve(w *waiter, open bool) {
+	l, f := &q.lanes[w.band], w.flow
+	if open {
+		q.closed = 0
+		q.opened = max(q.opened, l.openStart)
+		l.openStart = q.opened + openCost[w.band]
+	} else if q.length > l.length {
+		q.closed = min(q.closed+1, openEvery-1)
+	}
 	if f.start.after(l.v) {
 		l.v = f.start
 	}
@@ -147,23 +171,9 @@ func (q *fairQueue) serve(w *waiter) {
 	l.forgive()
 }
 
-// count notes that w is given a seat and returns its lane.
-func (q *fairQueue) count(w *waiter) *lane {
-	p, below := w.place(), q.length
-	for i := range p {
-		q.lanes[i].run = 0
-		below -= q.lanes[i].length
-	}
-	l := &q.lanes[p]
-	if below > l.length && l.run < q.inARow {
-		l.run++
-	}
-	return l
-}
-
 // remove takes w out of the queue, from wherever it stands, at no charge.
 func (q *fairQueue) remove(w *waiter) {
-	l, f := &q.lanes[w.place()], w.flow
+	l, f := &q.lanes[w.band], w.flow
 	f.line.remove(w)
 	l.line.remove(w)
 	w.flow = nil
@@ -196,30 +206,15 @@ func (l *lane) forgive() {
 	}
 }
 
-// age moves all who have counted as of their band for as long as aging up by one, and so on up to High; 0 is never.
-func (q *fairQueue) age(now mono.Time, aging time.Duration) {
-	if aging <= 0 {
-		return
-	}
-	for p := places - 1; p >= firstOf[Normal]; p-- {
-		for w := q.lanes[p].line.head; w != nil && w.since.Add(aging) <= now; w = q.lanes[p].line.head {
-			q.remove(w)
-			w.band, w.since = w.band-1, w.since.Add(aging)
-			q.push(w)
-		}
-	}
-}
-
-// victim returns who gives way to a newcomer of class c in a full queue, or nil: the newest of the longest flow in the lowest place below
+// victim returns who gives way to a newcomer of class c in a full queue, or nil: the newest of the longest flow in the lowest band below
 // c's, else in c's own if that flow is longer than c's would be. Lengths are for their weight.
 func (q *fairQueue) victim(c Class) *waiter {
-	place := placeOf(c.Band, c.Band)
-	for p := places - 1; p > place; p-- {
-		if l := &q.lanes[p]; l.length > 0 {
+	for b := Band(Bands - 1); b > c.Band; b-- {
+		if l := &q.lanes[b]; l.length > 0 {
 			return l.longest.top().line.tail
 		}
 	}
-	l := &q.lanes[place]
+	l := &q.lanes[c.Band]
 	if l.length == 0 {
 		return nil
 	}
@@ -233,19 +228,21 @@ func (q *fairQueue) victim(c Class) *waiter {
 	return nil
 }
 
-// ahead returns how many are served at least before a newcomer of class c, if nobody leaves the queue and nobody else comes. It looks at
-// no more than most flows in c's place, and counts too few if there are more.
-func (q *fairQueue) ahead(c Class, most int) int {
-	p := placeOf(c.Band, c.Band)
-	seats := 1 + q.lanes[p].ahead(c, most) // to be given at p and below, until c's is
-	for p--; p >= 0; p-- {
-		l := &q.lanes[p]
-		seats += min(l.length, seats*q.inARow-l.run)
+// ahead returns how many are served at least before a newcomer of class c, if nobody leaves the queue and nobody else comes, and were all
+// open seats given in c's band (with aging 0 there are none). It looks at no more than most flows in that band, and counts too few if there are
+// more.
+func (q *fairQueue) ahead(c Class, aging time.Duration, most int) int {
+	above, own := 0, q.lanes[c.Band].ahead(c, most)
+	for b := range c.Band {
+		above += q.lanes[b].length
 	}
-	return seats - 1
+	if aging > 0 {
+		above = min(above, (own+1)*(openEvery-1)-q.closed)
+	}
+	return above + own
 }
 
-// ahead is the same within the place.
+// ahead is the same within the lane.
 func (l *lane) ahead(c Class, most int) (n int) {
 	start, mine := l.v, l.flows[c.Flow]
 	if mine != nil {
@@ -264,20 +261,28 @@ func (l *lane) ahead(c Class, most int) (n int) {
 	return n
 }
 
-// upTo returns how many wait in places no lower than that of who asks for band b.
+// upTo returns how many wait in bands no lower than b.
 func (q *fairQueue) upTo(b Band) int {
 	n := 0
-	for p := range placeOf(b, b) + 1 {
-		n += q.lanes[p].length
+	for i := range b + 1 {
+		n += q.lanes[i].length
 	}
 	return n
 }
 
-// flows returns how many flows wait; one that waits in two places counts twice.
+// depth returns how many wait in each band.
+func (q *fairQueue) depth() (n [Bands]int) {
+	for b := range q.lanes {
+		n[b] = q.lanes[b].length
+	}
+	return n
+}
+
+// flows returns how many flows wait; one that waits in two bands counts twice.
 func (q *fairQueue) flows() int {
 	n := 0
-	for p := range q.lanes {
-		n += q.lanes[p].order.len()
+	for b := range q.lanes {
+		n += q.lanes[b].order.len()
 	}
 	return n
 }

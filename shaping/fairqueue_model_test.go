@@ -1,6 +1,7 @@
 package shaping
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"testing"
@@ -14,29 +15,27 @@ import (
 // plainQueue is fairQueue as it is defined, without heaps, lists or forgetting.
 type plainQueue struct {
 	waiting []*waiter
-	starts  [places]map[uint64]virtual
-	v       [places]virtual
-	turns   map[[2]uint64]int
-	turn    int
+	bands   [Bands]plainLane
 	seats   []plainSeat
-	inARow  int
+	turn    int
 }
 
-// plainSeat is one that was given, at a place and while others waited below or not.
+type plainLane struct {
+	v      virtual
+	starts map[uint64]virtual
+	turns  map[uint64]int
+}
+
+// plainSeat is one that was given.
 type plainSeat struct {
-	place int
-	below bool
+	band          Band
+	several, open bool // more than one band waited; it was open
 }
 
-// plainPlaces is the order of service, by the band that one counts in and that it asked for.
-var plainPlaces = [][2]Band{{Critical, Critical}, {High, High}, {High, Normal}, {High, Low}, {Normal, Normal}, {Normal, Low}, {Low, Low}}
-
-func plainPlace(w *waiter) int { return slices.Index(plainPlaces, [2]Band{w.band, w.asked}) }
-
-// at returns who waits in a place, of a flow if it is not anyFlow.
-func (p *plainQueue) at(place int, id uint64) (ws []*waiter) {
+// at returns who waits in a band, of a flow if it is not anyFlow.
+func (p *plainQueue) at(b Band, id uint64) (ws []*waiter) {
 	for _, w := range p.waiting {
-		if plainPlace(w) == place && (w.id == id || id == anyFlow) {
+		if w.band == b && (w.id == id || id == anyFlow) {
 			ws = append(ws, w)
 		}
 	}
@@ -45,126 +44,129 @@ func (p *plainQueue) at(place int, id uint64) (ws []*waiter) {
 
 const anyFlow = math.MaxUint64
 
-func (p *plainQueue) belowWait(place int) bool {
-	return slices.ContainsFunc(p.waiting, func(w *waiter) bool { return plainPlace(w) > place })
-}
-
-// mayPass reports whether it is the turn of those below: of the seats since one was given below, so many were given here while others waited below.
-func (p *plainQueue) mayPass(place int) bool {
-	run := 0
-	for _, s := range p.seats {
-		if s.place > place {
-			run = 0
-		} else if s.place == place && s.below {
-			run++
-		}
-	}
-	return run >= p.inARow && p.belowWait(place)
-}
-
 func (p *plainQueue) push(w *waiter) {
-	place := plainPlace(w)
-	if len(p.at(place, w.id)) == 0 {
-		if s, ok := p.starts[place][w.id]; !ok || p.v[place].after(s) {
-			p.starts[place][w.id] = p.v[place]
+	l := &p.bands[w.band]
+	if len(p.at(w.band, w.id)) == 0 {
+		if s, ok := l.starts[w.id]; !ok || l.v.after(s) {
+			l.starts[w.id] = l.v
 		}
 		p.turn++
-		p.turns[[2]uint64{uint64(place), w.id}] = p.turn
+		l.turns[w.id] = p.turn
 	}
 	p.waiting = append(p.waiting, w)
 }
 
-func (p *plainQueue) next() *waiter {
-	for place := range places {
-		var best *waiter
-		for _, w := range p.at(place, anyFlow) {
-			if best == nil {
-				best = w
-				continue
-			}
-			a, b := p.starts[place][w.id], p.starts[place][best.id]
-			ta, tb := p.turns[[2]uint64{uint64(place), w.id}], p.turns[[2]uint64{uint64(place), best.id}]
-			if b.after(a) || a == b && ta < tb {
-				best = w
-			}
+// openDue reports whether 15 seats since the last open one were given while more than one band waited.
+func (p *plainQueue) openDue() bool {
+	n := 0
+	for _, s := range slices.Backward(p.seats) {
+		if s.open {
+			break
 		}
-		if best != nil && !p.mayPass(place) {
-			return best
+		if s.several {
+			n++
 		}
 	}
-	return nil
+	return n >= 15
+}
+
+// openStart is where the next open seat of b begins: each moves what comes after it.
+func (p *plainQueue) openStart(b Band) int {
+	start, v := [Bands]int{}, 0
+	for _, s := range p.seats {
+		if s.open {
+			v = max(v, start[s.band])
+			start[s.band] = v + 1<<(s.band-High)
+		}
+	}
+	return start[b]
+}
+
+func (p *plainQueue) several() bool {
+	return slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.band != p.waiting[0].band })
+}
+
+func (p *plainQueue) next(now mono.Time, aging time.Duration) (w *waiter, open bool) {
+	if len(p.waiting) == 0 {
+		return nil, false
+	}
+	var aged []Band
+	highest := Band(Bands)
+	for _, w := range p.waiting {
+		highest = min(highest, w.band)
+		if w.band > Critical && aging > 0 && now.Sub(w.arrived) >= aging {
+			aged = append(aged, w.band)
+		}
+	}
+	if p.several() && p.openDue() && len(aged) > 0 {
+		return p.first(slices.MinFunc(aged, func(a, b Band) int {
+			return cmp.Or(p.openStart(a)-p.openStart(b), int(a)-int(b))
+		})), true
+	}
+	return p.first(highest), false
+}
+
+// first is who is served first in a band.
+func (p *plainQueue) first(b Band) *waiter {
+	l := &p.bands[b]
+	return slices.MinFunc(p.at(b, anyFlow), func(a, b *waiter) int {
+		return cmp.Or(int(int64(l.starts[a.id]-l.starts[b.id])), l.turns[a.id]-l.turns[b.id])
+	})
 }
 
 func (p *plainQueue) remove(w *waiter) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(x *waiter) bool { return x == w })
 }
 
-func (p *plainQueue) serve(w *waiter) {
-	place := plainPlace(w)
-	p.seats = append(p.seats, plainSeat{place, p.belowWait(place)})
-	p.v[place] = p.starts[place][w.id]
-	p.starts[place][w.id] += unit / virtual(w.weight)
+func (p *plainQueue) serve(w *waiter, open bool) {
+	l := &p.bands[w.band]
+	p.seats = append(p.seats, plainSeat{w.band, p.several(), open})
+	l.v = l.starts[w.id]
+	l.starts[w.id] += unit / virtual(w.weight)
 	p.turn++
-	p.turns[[2]uint64{uint64(place), w.id}] = p.turn
+	l.turns[w.id] = p.turn
 	p.remove(w)
 }
 
-func (p *plainQueue) age(now mono.Time, aging time.Duration) {
-	for _, place := range slices.Backward(plainPlaces) {
-		for _, w := range slices.Clone(p.waiting) {
-			if [2]Band{w.band, w.asked} == place && w.band > High && w.since.Add(aging) <= now {
-				p.remove(w)
-				w.band, w.since = w.band-1, w.since.Add(aging)
-				p.push(w)
-			}
+// longest is the most that any flow has for its weight in the lowest band from b on in which anybody waits, and that band.
+func (p *plainQueue) longest(b Band) (most float64, in Band) {
+	for in = Bands - 1; ; in-- {
+		for _, w := range p.at(in, anyFlow) {
+			most = max(most, float64(len(p.at(in, w.id)))/float64(w.weight))
+		}
+		if most > 0 || in == b {
+			return most, in
 		}
 	}
-}
-
-// longest is the most that any flow has for its weight in the lowest place from c's on in which anybody waits, and that place.
-func (p *plainQueue) longest(c Class) (most float64, place int) {
-	own := slices.Index(plainPlaces, [2]Band{c.Band, c.Band})
-	for place = places - 1; place >= own; place-- {
-		for _, w := range p.at(place, anyFlow) {
-			most = max(most, float64(len(p.at(place, w.id)))/float64(w.weight))
-		}
-		if most > 0 {
-			return most, place
-		}
-	}
-	return 0, own
 }
 
 func TestFairQueueIsItsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const aging = 40
-		q := newQueue(100)
-		q.inARow = rapid.SampledFrom([]int{1, 3, 31}).Draw(t, "in a row")
-		p := &plainQueue{turns: map[[2]uint64]int{}, inARow: q.inARow}
-		for b := range p.starts {
-			p.starts[b] = map[uint64]virtual{}
+		aging := time.Duration(rapid.SampledFrom([]int{0, 5, 40}).Draw(t, "ageing"))
+		q, p := newQueue(100), &plainQueue{}
+		for b := range p.bands {
+			p.bands[b] = plainLane{starts: map[uint64]virtual{}, turns: map[uint64]int{}}
 		}
 		copies := map[*waiter]*waiter{}
-		for now := mono.Time(1); now < 150; now++ {
+		for now := mono.Time(1); now < 400; now++ {
 			switch op := rapid.IntRange(0, 9).Draw(t, "op"); {
 			case op < 5:
 				id := rapid.Uint64Range(0, 5).Draw(t, "flow")
 				c := Class{Band(rapid.IntRange(0, 3).Draw(t, "band")), uint16(id + 1), id}
-				q.age(now, aging)
-				p.age(now, aging)
 				w := q.come(c, now)
 				twin := *w
 				twin.links = [2]link{}
 				copies[w] = &twin
 				p.push(&twin)
 			case op < 8:
-				w, want := q.next(), p.next()
-				if copies[w] != want {
-					t.Fatalf("next is %+v, want %+v", w, want)
+				w, open := q.next(now, aging)
+				want, wantOpen := p.next(now, aging)
+				if copies[w] != want || open != wantOpen {
+					t.Fatalf("next is %+v, open %v, want %+v, %v", w, open, want, wantOpen)
 				}
 				if w != nil {
-					q.serve(w)
-					p.serve(want)
+					q.serve(w, open)
+					p.serve(want, open)
 				}
 			case op < 9:
 				if w := anyOf(t, p.waiting); w != nil {
@@ -177,10 +179,9 @@ func TestFairQueueIsItsModel(t *testing.T) {
 				}
 			default:
 				c := Class{Band: Band(rapid.IntRange(0, 3).Draw(t, "band")), Weight: 1, Flow: 99}
-				n, place := p.longest(c)
+				n, band := p.longest(c.Band)
 				w := q.victim(c)
-				own := plainPlaces[place] == [2]Band{c.Band, c.Band}
-				if (w == nil) != (own && n <= 1) || w != nil && w.place() != place {
+				if (w == nil) != (band == c.Band && n <= 1) || w != nil && w.band != band {
 					t.Fatalf("victim %+v, the longest has %v", w, n)
 				}
 				if w != nil && float64(w.flow.length)/float64(w.flow.weight) != n {
@@ -201,48 +202,48 @@ func anyOf(t *rapid.T, ws []*waiter) *waiter {
 	return ws[rapid.IntRange(0, len(ws)-1).Draw(t, "which")]
 }
 
-// Ahead is the least number of requests before a newcomer's: right if nobody else is in its place or below, else too few by one
-// of every other flow there at most, and what those cost.
+// Ahead is the least number of requests before a newcomer's, if those in its band have aged: too few by one of
+// every other flow in it at most, by what comes from above before these, and by those of other bands that open seats help.
 func TestAheadIsWhatComesFirst(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := newQueue(100)
-		q.inARow = rapid.SampledFrom([]int{1, 2, 5, 31}).Draw(t, "in a row")
+		aging := time.Duration(rapid.IntRange(0, 1).Draw(t, "ageing"))
 		class := func() Class {
 			id := rapid.Uint64Range(0, 5).Draw(t, "flow")
 			return Class{Band(rapid.IntRange(0, 2).Draw(t, "band")), uint16(1 + id%3), id}
 		}
-		for range rapid.IntRange(0, 40).Draw(t, "before") {
+		for range rapid.IntRange(0, 80).Draw(t, "before") {
 			q.come(class(), 0)
-			if w := q.next(); rapid.Bool().Draw(t, "serve") {
-				q.serve(w)
+			if rapid.IntRange(0, 3).Draw(t, "serve") == 0 {
+				q.take(1, aging)
 			}
 		}
 		c := class()
-		want := q.ahead(c, math.MaxInt)
-		if n := q.ahead(c, 2); n > want {
+		want := q.ahead(c, aging, math.MaxInt)
+		if n := q.ahead(c, aging, 2); n > want {
 			t.Fatalf("%d ahead if few flows are looked at, %d if all are", n, want)
 		}
-		others := 0
-		for id := range q.lanes[placeOf(c.Band, c.Band)].flows {
+		others, rivals := 0, 0
+		for id := range q.lanes[c.Band].flows {
 			if id != c.Flow {
 				others++
 			}
 		}
-		most := want + 1 + others
-		most += most/q.inARow + 1 // to those below
-		for range c.Band {
-			most *= 1 + q.inARow
-		}
-		if c.Band == Normal && others == 0 { // nobody waits below
-			most = want + 1
+		most := want + others
+		if aging > 0 {
+			for b := High; b < Bands; b++ {
+				if b != c.Band {
+					rivals += q.lanes[b].length
+				}
+			}
+			most = want + others*openEvery + rivals
 		}
 		w, got := q.come(c, 0), 0
-		for q.next() != w {
-			q.serve(q.next())
+		for q.take(1, aging) != w {
 			got++
 		}
-		if got < want || got >= most {
-			t.Fatalf("%d came first, said %d, below %d", got, want, most)
+		if got < want || got > most {
+			t.Fatalf("%d came first, said %d, at most %d", got, want, most)
 		}
 	})
 }

@@ -23,12 +23,12 @@ func TestFairnessBound(t *testing.T) {
 			if guest < 30 {
 				q.come(Class{Normal, uint16(guest), 100 + guest}, 0)
 			}
-			w := q.next()
+			w, open := q.next(0, 0)
 			if w.id < 100 {
 				got[w.id]++
 				q.come(Class{Normal, weights[w.id], w.id}, 0) // it must not be empty for a moment
 			}
-			q.serve(w)
+			q.serve(w, open)
 			for i := range weights {
 				d := got[0]/float64(weights[0]) - got[i]/float64(weights[i])
 				most[i], least[i] = max(most[i], d), min(least[i], d)
@@ -94,9 +94,8 @@ func TestSharesAreMaxMinFair(t *testing.T) {
 				}
 			}
 			for range seats {
-				if w := q.next(); w != nil {
+				if w := q.take(0, 0); w != nil {
 					got[w.id]++
-					q.serve(w)
 				}
 			}
 		}

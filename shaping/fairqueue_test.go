@@ -4,8 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-
-	"pgregory.net/rapid"
+	"time"
 
 	"weir/internal/mono"
 )
@@ -18,15 +17,23 @@ func newQueue(length int) *fairQueue {
 
 // come has a request of class c wait since now.
 func (q *fairQueue) come(c Class, now mono.Time) *waiter {
-	w := &waiter{band: c.Band, asked: c.Band, weight: c.weight(), id: c.Flow, arrived: now, since: now}
+	w := &waiter{band: c.Band, weight: c.weight(), id: c.Flow, arrived: now}
 	q.push(w)
 	return w
 }
 
-// order has everybody served, and returns the flows in that order.
+// take serves who is next and returns it, or nil.
+func (q *fairQueue) take(now mono.Time, aging time.Duration) *waiter {
+	w, open := q.next(now, aging)
+	if w != nil {
+		q.serve(w, open)
+	}
+	return w
+}
+
+// order has everybody served with no seat open, and returns the flows in that order.
 func (q *fairQueue) order() (ids []uint64) {
-	for w := q.next(); w != nil; w = q.next() {
-		q.serve(w)
+	for w := q.take(0, 0); w != nil; w = q.take(0, 0) {
 		ids = append(ids, w.id)
 	}
 	return ids
@@ -62,8 +69,7 @@ func TestComingBackIsNoWayToTheFront(t *testing.T) {
 	served := map[uint64]int{}
 	q.come(back, 0)
 	for range 400 {
-		w := q.next()
-		q.serve(w)
+		w := q.take(0, 0)
 		if served[w.id]++; w.id == back.Flow {
 			q.come(back, 0)
 		}
@@ -81,7 +87,7 @@ func TestBeingAwayIsNoCredit(t *testing.T) {
 		q.come(a, 0)
 	}
 	for range 50 {
-		q.serve(q.next())
+		q.take(0, 0)
 	}
 	for range 3 {
 		q.come(b, 0)
@@ -102,12 +108,10 @@ func TestRemovalIsFree(t *testing.T) {
 	}
 	for range 200 {
 		for range 3 {
-			q.remove(q.lanes[placeOf(Normal, Normal)].flows[b.Flow].line.tail)
+			q.remove(q.lanes[Normal].flows[b.Flow].line.tail)
 			q.come(b, 0)
 		}
-		w := q.next()
-		q.serve(w)
-		served[w.id]++
+		served[q.take(0, 0).id]++
 	}
 	if served[1] != 100 || served[2] != 100 {
 		t.Errorf("served %v", served)
@@ -126,141 +130,16 @@ func TestFloodOfFlows(t *testing.T) {
 		if q.length < 2 {
 			q.come(Class{Normal, 0, uint64(i)}, 0)
 		}
-		w := q.next()
-		q.serve(w)
-		if w.id == steady.Flow {
+		if w := q.take(0, 0); w.id == steady.Flow {
 			served++
 			q.come(steady, 0)
 		}
-		if n := len(q.lanes[placeOf(Normal, Normal)].flows); n > 2+leastDebtors {
+		if n := len(q.lanes[Normal].flows); n > 2+leastDebtors {
 			t.Fatalf("%d flows remembered", n)
 		}
 	}
 	if served < rounds/(leastDebtors+3) {
 		t.Errorf("%d of %d served", served, rounds)
-	}
-}
-
-// A place that is never empty has 31 of the 32 seats that it and those below are given, where anybody waits below.
-func TestSeatsInARow(t *testing.T) {
-	q := newQueue(100)
-	var got [places]int
-	q.come(Class{Band: Low}, -9)
-	q.age(0, 5) // to Normal
-	for b := range Band(Bands) {
-		q.come(Class{Band: b}, 0)
-	}
-	const seats = 2 * 32 * 32 * 32
-	for range seats {
-		w := q.next()
-		q.serve(w)
-		got[w.place()]++
-		q.push(w)
-	}
-	if want := [places]int{31 * 2048, 31 * 64, 0, 0, 31 * 2, 2}; got != want {
-		t.Errorf("served %v, want %v", got, want)
-	}
-}
-
-// While nobody waits below, nothing is counted, and who comes then waits no longer for it.
-func TestSeatsInARowAlone(t *testing.T) {
-	q := newQueue(1000)
-	for range 200 {
-		q.come(Class{Band: Critical}, 0)
-	}
-	for range 100 {
-		q.serve(q.next())
-	}
-	low := q.come(Class{Band: Low}, 0)
-	for n := 0; ; n++ {
-		w := q.next()
-		q.serve(w)
-		if w == low {
-			if n != inARow {
-				t.Errorf("served after %d", n)
-			}
-			return
-		}
-	}
-}
-
-// Who waits in any band counts as of High after some ageings. Then it waits, for all that comes above it, as doc.go says.
-func TestLowestBandIsServed(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		const aging = 100
-		flows := rapid.IntRange(1, 10).Draw(t, "flows")
-		band := Band(rapid.IntRange(1, 3).Draw(t, "band"))
-		every := mono.Time(rapid.IntRange(1, 50).Draw(t, "every"))
-		above := 1 + rapid.IntRange(0, int(min(band, Normal)-1)).Draw(t, "places above") // Critical, and of those that ask for High
-		q := newQueue(100)
-		for i := range flows * above {
-			q.come(Class{Band(i % above), 0, uint64(i)}, 0)
-		}
-		mates := rapid.IntRange(0, 2).Draw(t, "mates") // come before it
-		for i := range mates {
-			q.come(Class{band, 0, 100 + uint64(i)}, 0)
-		}
-		low := q.come(Class{band, 0, 99}, 0)
-		aged, bound := 0, 1+mates
-		for range above {
-			bound *= 32
-		}
-		for now := mono.Time(0); low.flow != nil; now += every {
-			q.age(now, aging)
-			if low.band == High {
-				aged++
-			}
-			w := q.next()
-			if q.serve(w); w.asked < Band(above) {
-				q.come(Class{w.asked, 0, w.id}, now)
-			}
-			if aged > bound {
-				t.Fatalf("band %d, %d flows above: still waits at %d", band, flows, now)
-			}
-		}
-	})
-}
-
-func TestAgeing(t *testing.T) {
-	q := newQueue(100)
-	where := func(want ...int) {
-		t.Helper()
-		var got []int
-		for p := range q.lanes {
-			got = append(got, q.lanes[p].length)
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("places %v, want %v", got, want)
-		}
-	}
-	q.come(Class{Low, 0, 1}, 0)
-	q.come(Class{Low, 0, 1}, 5)
-	q.come(Class{Normal, 0, 1}, 5)
-	q.age(1000, 0)
-	where(0, 0, 0, 0, 1, 0, 2)
-	q.age(9, 10)
-	where(0, 0, 0, 0, 1, 0, 2)
-	q.age(10, 10)
-	where(0, 0, 0, 0, 1, 1, 1)
-	q.age(15, 10)
-	where(0, 0, 1, 0, 0, 2, 0)
-	q.age(20, 10)
-	where(0, 0, 1, 1, 0, 1, 0)
-	q.come(Class{High, 0, 1}, 20)
-	q.come(Class{Normal, 0, 1}, 20)
-	q.come(Class{Critical, 0, 1}, 20)
-	q.age(1000, 10)
-	where(1, 1, 2, 2, 0, 0, 0)
-	if n := q.length; n != 6 || q.flows() != 4 {
-		t.Errorf("%d in %d flows", n, q.flows())
-	}
-	got := ""
-	for w := q.next(); w != nil; w = q.next() {
-		q.serve(w)
-		got += fmt.Sprint(w.asked)
-	}
-	if got != "012233" {
-		t.Errorf("served %v", got)
 	}
 }
 
@@ -306,7 +185,7 @@ func TestAhead(t *testing.T) {
 		for _, w := range waiting {
 			q.come(w, 0)
 		}
-		if got := q.ahead(c, 100); got != want {
+		if got := q.ahead(c, 1, 100); got != want {
 			t.Errorf("%d ahead, want %d", got, want)
 		}
 	}
@@ -319,9 +198,23 @@ func TestAhead(t *testing.T) {
 	f(2, two, other, other, three)
 	f(0, other, two, two, three)
 	over := slices.Repeat([]Class{other}, 100)
-	f(31, two, over...)
-	f(31, three, append(over, two)...) // three may come before two
-	f(63, two, append(over, two)...)
+	f(15, two, over...)
+	f(15, three, append(over, two)...) // three may come before two
+	f(31, two, append(over, two)...)
+	q := newQueue(100)
+	for range 100 {
+		q.come(other, 0)
+	}
+	q.come(three, 0)
+	for range 10 {
+		q.take(0, 1)
+	}
+	if n := q.ahead(two, 1, 100); n != 5 {
+		t.Errorf("%d ahead after ten seats, want 5", n)
+	}
+	if n := q.ahead(two, 0, 100); n != 90 {
+		t.Errorf("%d ahead if no seat is open, want 90", n)
+	}
 }
 
 // A queue that has been full and is empty again keeps nothing but the debts it may remember.
@@ -349,8 +242,7 @@ func BenchmarkFairQueue(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				w := q.next()
-				q.serve(w)
+				w := q.take(5, time.Second)
 				q.push(w)
 			}
 		})

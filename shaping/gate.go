@@ -31,7 +31,7 @@ type GateConfig struct {
 	Estimator Estimator     // works out the limit in force, at least 1 and at most Limit; nil: it is Limit. A pointer, of this gate alone
 	MaxLength int           // who may wait for a seat at once; 0: nobody waits
 	MaxWait   time.Duration // how long at most; 0: nobody waits
-	Aging     time.Duration // who has waited so long counts as one band higher, who has waited twice as long as two, up to High; 0: never
+	Aging     time.Duration // a band in which somebody has waited so long has a part of one seat in 16, whatever comes above it; 0: never
 }
 
 // Refusal says why there was no seat.
@@ -65,7 +65,6 @@ type Gate struct {
 	learnt  int       // the estimator's limit
 	now     mono.Time // the latest there was
 	queue   fairQueue
-	asked   [Bands]int // who waits, by the band it asked for
 	waited  uint64
 	refused [Refusals][Bands]uint64
 	pace    pace
@@ -166,7 +165,7 @@ func (g *Gate) enqueue(a *Ask, now mono.Time) (*waiter, time.Duration, Refusal) 
 		}
 	}
 	wait := min(a.Due.Sub(now), g.config.MaxWait)
-	victim, r := g.placeLocked(a.Class, wait, now)
+	victim, r := g.placeLocked(a.Class, wait)
 	if r == QueueTimeout && a.Due <= now {
 		r = TooLate
 	}
@@ -183,22 +182,20 @@ func (g *Gate) enqueue(a *Ask, now mono.Time) (*waiter, time.Duration, Refusal) 
 		g.refuseLocked(victim, Displaced)
 	}
 	q := g.waiters.Get().(*waiter)
-	q.band, q.asked, q.weight, q.id = a.Band, a.Band, a.weight(), a.Flow
-	q.arrived, q.since, q.deadline = now, now, now.Add(wait)
+	q.band, q.weight, q.id = a.Band, a.weight(), a.Flow
+	q.arrived, q.deadline = now, now.Add(wait)
 	g.queue.push(q)
-	g.asked[q.asked]++
 	return q, wait, OK
 }
 
 // placeLocked decides whether a request of class c that can wait as long as wait may do so, and who has to give way to it, if anybody.
-func (g *Gate) placeLocked(c Class, wait time.Duration, now mono.Time) (victim *waiter, r Refusal) {
+func (g *Gate) placeLocked(c Class, wait time.Duration) (victim *waiter, r Refusal) {
 	if g.config.MaxLength == 0 {
 		return nil, QueueFull
 	}
 	if wait <= 0 {
 		return nil, QueueTimeout
 	}
-	g.queue.age(now, g.config.Aging)
 	if g.tooLateLocked(c, wait) {
 		return nil, TooLate
 	}
@@ -219,8 +216,7 @@ func (g *Gate) refuseLocked(w *waiter, r Refusal) {
 
 func (g *Gate) removeLocked(w *waiter, r Refusal) {
 	g.queue.remove(w)
-	g.asked[w.asked]--
-	g.refused[r][w.asked]++
+	g.refused[r][w.band]++
 }
 
 // abandon takes w out of the queue because of r and reports false if it has had its answer already.
@@ -336,10 +332,9 @@ func (g *Gate) grantLocked(now mono.Time) {
 	if g.queue.length == 0 {
 		return
 	}
-	g.queue.age(now, g.config.Aging)
 	w := word(g.word.Load())
 	for w.room() {
-		q := g.queue.next()
+		q, open := g.queue.next(now, g.config.Aging)
 		if q == nil {
 			break
 		}
@@ -347,8 +342,7 @@ func (g *Gate) grantLocked(now mono.Time) {
 			g.refuseLocked(q, QueueTimeout)
 			continue
 		}
-		g.queue.serve(q)
-		g.asked[q.asked]--
+		g.queue.serve(q, open)
 		g.waited++
 		g.pace.grant(w.limit(), now)
 		g.delay.note(now.Sub(q.arrived), now)

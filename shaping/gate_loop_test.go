@@ -146,8 +146,8 @@ func TestLoop(t *testing.T) {
 			if offered < 1 && (l.shedAt > 0 || rates != [Bands]float64{1, 1, 1, 1}) {
 				t.Error("refuses what can be done:", at)
 			}
-			// All that is critical, or 31/32 of what is done.
-			if rates[Critical] < 0.999*min(1, goodput*inARow/(inARow+1)/(offered*offeredMix[Critical])) || rates[Low] == 0 || math.IsNaN(rates[Low]) {
+			// All that is critical, or 15/16 of what is done.
+			if rates[Critical] < 0.999*min(1, goodput*(openEvery-1)/openEvery/(offered*offeredMix[Critical])) || rates[Low] == 0 || math.IsNaN(rates[Low]) {
 				t.Error("starves:", at)
 			}
 			for b := High; b < Bands; b++ {

@@ -76,15 +76,15 @@ func (s *standing) least(now mono.Time) (time.Duration, bool) {
 }
 
 // tooLateLocked reports whether a request of class c cannot have a seat within wait: if those who are served before it take longer
-// at twice the rate at which seats were given lately. It says no if the rate is not known, or if ageing could help c's request.
+// at twice the rate at which seats were given lately, though all open seats were given in c's band. It says no if the rate is not known.
 func (g *Gate) tooLateLocked(c Class, wait time.Duration) bool {
-	if g.pace.per == 0 || c.Band > High && g.config.Aging > 0 && wait > g.config.Aging {
+	if g.pace.per == 0 {
 		return false
 	}
 	limit := word(g.word.Load()).limit()
 	if d, _ := g.pace.expect(g.queue.upTo(c.Band), limit); d/margin < wait {
 		return false // not even if all of them come first
 	}
-	d, _ := g.pace.expect(g.queue.ahead(c, scan), limit)
+	d, _ := g.pace.expect(g.queue.ahead(c, g.config.Aging, scan), limit)
 	return d/margin >= wait
 }

@@ -70,22 +70,15 @@ func TestTooLateIsRefusedAtOnce(t *testing.T) {
 	same, other := Class{Normal, 0, 0}, Class{Normal, 0, 9}
 	f(OK, 40, 201*time.Millisecond, same) // 400 ms at the rate there was, half of that at twice
 	f(TooLate, 40, 200*time.Millisecond, same)
-	f(OK, 40, time.Millisecond, other)                     // at most one comes first
-	f(TooLate, 40, 155*time.Millisecond, Class{Low, 0, 9}) // after 31 in a row
-	f(OK, 40, 156*time.Millisecond, Class{Low, 0, 9})
+	f(OK, 40, time.Millisecond, other)                    // at most one comes first
+	f(TooLate, 40, 75*time.Millisecond, Class{Low, 0, 9}) // after 15 that are not open
+	f(OK, 40, 76*time.Millisecond, Class{Low, 0, 9})
 	f(OK, 40, time.Millisecond, Class{High, 0, 9})
 	f(OK, 4, 21*time.Millisecond, same)
 	f(TooLate, 4, 20*time.Millisecond, same)
-	conf.Aging = 100 * time.Millisecond
-	f(TooLate, 40, 100*time.Millisecond, Class{Low, 0, 9})
-	f(OK, 40, 101*time.Millisecond, Class{Low, 0, 9}) // ageing could help
-	b := busy(2, conf)
-	for range 40 {
-		b.ask(Ask{Class: Class{High, 0, 0}, Due: mono.Never})
-	}
-	if q := b.ask(Ask{Class: Class{High, 0, 0}, Due: b.now + 200*ms}); q.answer != TooLate {
-		t.Errorf("high, which ageing does not help: refusal %v", q.answer)
-	}
+	conf.Aging = 0 // no seat is open
+	f(TooLate, 40, 200*time.Millisecond, Class{Low, 0, 9})
+	f(OK, 40, 201*time.Millisecond, Class{Low, 0, 9})
 }
 
 // Nobody is refused early before the rate is known.
@@ -237,40 +230,39 @@ func TestDisplacement(t *testing.T) {
 	f(QueueFull, -1, critical, critical, critical)
 }
 
-// Who has aged into a band is displaced by who would be served before it: those who ask for that band, or matter more, and not by those it
-// has overtaken.
-func TestAgedAreDisplacedFromAbove(t *testing.T) {
-	f := func(waited mono.Time, newcomer Band, want, oldOne Refusal) {
+// Who has aged is displaced like anybody of its band.
+func TestAgedAreDisplaced(t *testing.T) {
+	f := func(newcomer Band, want, oldOne Refusal) {
 		t.Helper()
 		b := newBench(GateConfig{Limit: 1, MaxLength: 1, MaxWait: time.Hour, Aging: time.Second})
 		b.ask(patient)
 		old := b.ask(Ask{Class: Class{Low, 0, 7}, Due: mono.Never})
-		b.now = waited * ms
+		b.now = 99_000 * ms
 		if q := b.ask(Ask{Class: Class{newcomer, 0, 8}, Due: mono.Never}); q.answer != want || old.answer != oldOne {
-			t.Errorf("after %d, band %d: refusal %v, and %v of the other", waited, newcomer, q.answer, old.answer)
+			t.Errorf("band %d: refusal %v, and %v of the other", newcomer, q.answer, old.answer)
 		}
 	}
-	f(999, Low, QueueFull, OK)
-	f(999, Normal, OK, Displaced)
-	f(1000, Low, QueueFull, OK)
-	f(1000, Normal, OK, Displaced)
-	f(2000, Normal, QueueFull, OK)
-	f(2000, High, OK, Displaced)
-	f(99_000, Normal, QueueFull, OK)
-	f(99_000, Critical, OK, Displaced)
+	f(Low, QueueFull, OK)
+	f(Normal, OK, Displaced)
+	f(Critical, OK, Displaced)
 }
 
-// Ageing goes on though nobody comes.
-func TestAgedAreServedFirst(t *testing.T) {
-	b := newBench(GateConfig{Limit: 1, MaxLength: 9, MaxWait: time.Hour, Aging: 10 * time.Millisecond})
+// What is above takes 15 seats, and the next goes to who has aged meanwhile, though nobody has come since.
+func TestAgedHaveTheOpenSeat(t *testing.T) {
+	b := newBench(GateConfig{Limit: 1, MaxLength: 40, MaxWait: time.Hour, Aging: 10 * time.Millisecond})
 	b.ask(patient)
 	low := b.ask(Ask{Class: Class{Low, 0, 7}, Due: mono.Never})
-	normal := Ask{Class: Class{Normal, 0, 8}, Due: mono.Never}
-	b.now = 15 * ms
-	b.ask(normal)
-	b.now = 24 * ms // low is of High since 20
-	b.leave(0)
+	b.now = ms
+	for range 30 {
+		b.ask(patient)
+	}
+	for n := range openEvery {
+		if b.now = max(ms, mono.Time(n)*10*ms/(openEvery-1)); low.answer != OK || len(low.w.answer) > 0 || low.seat.gate != nil {
+			t.Fatalf("served after %d", n)
+		}
+		b.leave(0)
+	}
 	if b.seated[0] != low {
-		t.Error("who has aged beyond a band was not served before it")
+		t.Error("who has aged was not served")
 	}
 }

@@ -1,8 +1,11 @@
 package shaping
 
 import (
+	"cmp"
 	"container/heap"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,7 +19,8 @@ type bench struct {
 	seated []*guest // who has a seat, in the order in which they got it
 	queued []*guest
 	events events
-	stamp  uint64 // answers given to those who waited, when last looked
+	spread float64 // of service times: 0.2 is ± 20 %; 0 is ± 50 %
+	stamp  uint64  // answers given to those who waited, when last looked
 }
 
 // guest is a request at the bench.
@@ -152,23 +156,30 @@ func (b *bench) want(t *testing.T, when string, seated, queued int) {
 // tenant is a flow that keeps asking.
 type tenant struct {
 	class   Class
-	asked   int
+	asked   int // and answered
 	served  int
-	clients int     // as many at once, each asking again as soon as it is answered; or
-	rate    float64 // requests a second at random, whatever the answers
+	waits   []time.Duration // of those served
+	clients int             // as many at once, each asking again as soon as it is answered; or
+	rate    float64         // requests a second, whatever the answers
+	even    bool            // at even intervals, not at random
+
+	patience time.Duration // of each request; 0: it waits as long as it may
 }
 
 // serve runs tenants against the bench for so long, each request taking about service.
 func (b *bench) serve(tenants []*tenant, service, length time.Duration) {
 	r := rand.New(rand.NewPCG(1, 2))
 	end := b.now.Add(length)
+	spread := cmp.Or(b.spread, 0.5)
 	for _, n := range tenants {
 		var ask func()
 		done := func(q *guest) {
+			n.asked++
 			again := b.now.Add(time.Duration(r.Int64N(int64(service))))
 			if q.answer == OK {
 				n.served++
-				again = b.now.Add(service/2 + time.Duration(r.Int64N(int64(service))))
+				n.waits = append(n.waits, b.now.Sub(q.arrived))
+				again = b.now.Add(time.Duration(float64(service) * (1 - spread + 2*spread*r.Float64())))
 				b.at(again, func() { b.leaves(q) })
 			}
 			if n.rate == 0 {
@@ -176,11 +187,18 @@ func (b *bench) serve(tenants []*tenant, service, length time.Duration) {
 			}
 		}
 		ask = func() {
-			n.asked++
 			if n.rate > 0 {
-				b.at(b.now.Add(time.Duration(r.ExpFloat64()/n.rate*1e9)), ask)
+				gap := 1.0
+				if !n.even {
+					gap = r.ExpFloat64()
+				}
+				b.at(b.now.Add(time.Duration(gap/n.rate*1e9)), ask)
 			}
-			b.askThen(Ask{Class: n.class, Due: mono.Never}, done)
+			due := mono.Never
+			if n.patience > 0 {
+				due = b.now.Add(n.patience)
+			}
+			b.askThen(Ask{Class: n.class, Due: due}, done)
 		}
 		for range max(1, n.clients) {
 			b.at(b.now.Add(time.Duration(r.Int64N(int64(service)))), ask)
@@ -258,4 +276,45 @@ func TestFloodLeavesTheOthersAlone(t *testing.T) {
 	}
 	f(1024)
 	f(256)
+}
+
+// TestFloodAges: one tenant asks for a hundred times its share, nine for 0.9 of theirs. Its backlog ages, and that does the nine no harm: they lose
+// nothing, and wait as if there were no ageing. Those that come at even intervals wait for one request of each at most, of 3 ms; those that
+// come at random, now and then two at a time, wait for more rounds than one.
+func TestFloodAges(t *testing.T) {
+	f := func(even bool, aging time.Duration, p50, p99 time.Duration) (waits []time.Duration) {
+		t.Helper()
+		b := newBench(GateConfig{Limit: 20, MaxLength: 1024, MaxWait: 500 * time.Millisecond, Aging: aging})
+		b.spread = 0.2
+		const share = 20 / 0.06 / 10
+		tenants := []*tenant{{class: Class{Normal, 0, 0}, rate: 100 * share}}
+		for i := range 9 {
+			tenants = append(tenants, &tenant{class: Class{Normal, 0, uint64(i + 1)}, rate: 0.9 * share, even: even})
+		}
+		b.serve(tenants, 60*time.Millisecond, 20*time.Second)
+		for i, n := range tenants[1:] {
+			if n.served != n.asked || n.asked < 500 {
+				t.Errorf("tenant %d: %d of %d served", i+1, n.served, n.asked)
+			}
+			waits = append(waits, n.waits...)
+		}
+		slices.Sort(waits)
+		got50, got99 := waits[len(waits)/2], waits[len(waits)*99/100]
+		at := fmt.Sprintf("even %v, ageing %v: the nine wait %v, p99 %v; the flood has %d of %d", even, aging, got50, got99, tenants[0].served, tenants[0].asked)
+		t.Log(at)
+		if got50 > p50 || got99 > p99 {
+			t.Error(at)
+		}
+		return waits
+	}
+	for _, even := range []bool{false, true} {
+		p99 := 150 * time.Millisecond
+		if even {
+			p99 = 30 * time.Millisecond
+		}
+		with := f(even, 125*time.Millisecond, 20*time.Millisecond, p99)
+		if without := f(even, 0, 20*time.Millisecond, p99); !slices.Equal(with, without) {
+			t.Errorf("even %v: ageing changes how long the nine wait", even)
+		}
+	}
 }

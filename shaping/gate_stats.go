@@ -12,11 +12,11 @@ type GateStats struct {
 	HardLimit int                     // the configuration's; 0 is none
 	InFlight  int                     // seats in use
 	Waiting   int                     // in the queue
-	Depth     [Bands]int              // the same, by the band that they asked for
+	Depth     [Bands]int              // the same, by band
 	MaxLength int                     // how many may wait
-	Flows     int                     // that wait; once for each band in which they do and that they came from
+	Flows     int                     // that wait; once for each band in which they do
 	Waited    uint64                  // seats given after a wait
-	Refused   [Refusals][Bands]uint64 // by reason and the band that was asked for; none under OK
+	Refused   [Refusals][Bands]uint64 // by reason and band; none under OK
 	Delay     time.Duration           // see Gate.Delay
 }
 
@@ -39,7 +39,7 @@ func (g *Gate) Stats() GateStats {
 		HardLimit: g.config.Limit,
 		InFlight:  w.used(),
 		Waiting:   g.queue.length,
-		Depth:     g.asked,
+		Depth:     g.queue.depth(),
 		MaxLength: g.config.MaxLength,
 		Flows:     g.queue.flows(),
 		Waited:    g.waited,
@@ -66,7 +66,7 @@ func (g *Gate) Delay(now mono.Time) time.Duration {
 
 func (g *Gate) delayLocked(now mono.Time) time.Duration {
 	now = g.clockLocked(now)
-	next := g.queue.next()
+	next, _ := g.queue.next(now, g.config.Aging)
 	if next == nil {
 		return 0
 	}
@@ -94,8 +94,9 @@ func (g *Gate) Peek(c Class, now mono.Time) Forecast {
 		return Forecast{AtOnce: true}
 	}
 	f := Forecast{Wait: -1}
-	_, f.Refusal = g.placeLocked(c, g.config.MaxWait, g.clockLocked(now))
-	f.Position = g.queue.ahead(c, g.queue.length)
+	g.clockLocked(now)
+	_, f.Refusal = g.placeLocked(c, g.config.MaxWait)
+	f.Position = g.queue.ahead(c, g.config.Aging, g.queue.length)
 	if d, ok := g.pace.expect(f.Position+1, w.limit()); ok {
 		f.Wait = d
 	}

@@ -150,7 +150,7 @@ func TestUnreadable(t *testing.T) {
 
 	m = at(fstest.MapFS{}, &own)
 	m.Read(tick)
-	cpu, memory = m.Read(9 * tick)
+	_, memory = m.Read(9 * tick)
 	wantUnread(t, "no /proc", memory, "proc/meminfo")
 
 	f := func(path, text, cpuError, memoryError string) {

@@ -17,13 +17,11 @@ const pollEvery = 50 * time.Millisecond
 
 // waiter is a request that waits. All but answer and the timers is the gate mutex's.
 type waiter struct {
-	band     Band // in which it counts now: the one it asked for, or one that it has aged into
-	asked    Band
+	band     Band
 	weight   uint64
 	id       uint64 // of its flow
 	flow     *flow  // nil: it waits no more
 	arrived  mono.Time
-	since    mono.Time // when it came to count as of band
 	deadline mono.Time // it is granted before this instant or never
 	links    [2]link
 
@@ -84,10 +82,10 @@ func (g *Gate) giveUp(w *waiter, r Refusal) Refusal {
 	return <-w.answer
 }
 
-// A waiter is in two lists at once.
+// A waiter is in two lists at once, each in the order of arrival.
 const (
-	byFlow = iota // of its flow: in the order in which it is to be served
-	byLane        // of its place: in the order in which it came there
+	byFlow = iota // of its flow
+	byLane        // of its band
 )
 
 type link struct{ prev, next *waiter }

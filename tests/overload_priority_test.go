@@ -11,7 +11,7 @@ const byPriority = `timeout: 30s, priority: {from: "header:x-priority", default:
 
 const priorityColumns = "shedding | priority | of the load | sent | served | p50 | p99 | not served"
 
-// ageing is a queue in which a request ages while it waits: without a time far below the longest wait the lowest would starve.
+// ageing is a queue in which the lowest priority gets something after this time.
 var ageing = strings.Replace(pressured, "max_length: 1024", "max_length: 1024, aging: 150ms", 1)
 
 // TestPriorities mixes requests of all priorities to three times what the upstream can do: the more a request matters the likelier it is served,

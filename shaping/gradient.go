@@ -22,7 +22,8 @@ import (
 // collapsing with baseline / R as in Netflix's Gradient and Envoy's controller. In Gradient 2 the baseline follows a bloated
 // latency; here it may rise only as far as pull says that low does not queue (elasticity, 0 to 1), and in the long run (anchor)
 // by riseRate at most. To find a baseline that is too high, the knee tries a little less now and then; it comes back at once if
-// answers were lost. The live traffic never sees less than low; there is no minimum to measure at.
+// answers were lost. The live traffic never sees less than low; there is no minimum to measure at. The first comparison
+// is between Initial and twice as many, upwards: what was given is not taken away to learn.
 //
 // Good for an upstream with a bounded capacity whose latency grows when it is exceeded, of any size and speed, noisy or not.
 //
@@ -58,6 +59,7 @@ type gradient struct {
 	elasticity float64 // of throughput by the limit, smoothed
 	lasting    float64 // the same over a longer time
 
+	fresh      bool // the limit has not bound yet, and is the one to begin with
 	starting   bool // little is known: the anchor follows the baseline freely
 	descending bool // from the start until throughput was lost: every pair is a trial
 	searching  bool // doubles instead of growing by gain
@@ -130,9 +132,9 @@ type measure struct {
 
 func newGradient(b bounds, initial int) *gradient {
 	g := &gradient{bounds: b, starting: true, descending: true, searching: true, patience: 1, trialEvery: 8}
-	g.knee = g.within((float64(initial) - room) / 2) // half of it is the low level of a search
+	g.knee = g.within(float64(initial))
 	g.begin(initial)
-	g.limit = initial
+	g.limit, g.fresh = initial, true
 	return g
 }
 
@@ -164,7 +166,9 @@ func (g *gradient) level() int {
 // begin starts a round with inFlight still there from the last one. Those leave first, and then as many answers are left out as
 // are in flight now: the upstream does not answer in the order of arrival.
 func (g *gradient) begin(inFlight int) {
-	g.limit = g.level()
+	if !g.fresh {
+		g.limit = g.level()
+	}
 	g.settle = min(inFlight, 2*g.max) + g.limit
 	g.round = round{}
 }
@@ -229,7 +233,7 @@ func (g *gradient) drop(inFlight int) {
 	if g.searching && !g.low {
 		g.knee = (float64(g.limit) - room) / gain // the same limit without the search
 	}
-	g.searching = false
+	g.searching, g.fresh = false, false
 	g.knee = g.within(g.knee * multiplier)
 	g.limit = g.level()
 }
@@ -239,6 +243,11 @@ func (g *gradient) end(o Observation) {
 	n := float64(g.round.answers)
 	m := measure{g.round.rtt / n, g.round.used / n}
 	binds := float64(g.round.full) >= fullShare*n
+	if g.fresh && binds {
+		g.fresh = false
+		g.begin(o.InFlight)
+		return
+	}
 	switch {
 	case binds && g.low:
 		g.compare(g.high, m, o.Now)

@@ -78,7 +78,7 @@ func (g *gradient) rebase(rtt, believed, lasts float64, now mono.Time) {
 // trial is the share of the knee to do without for once, to see whether throughput is lost. A trial that loses nothing is followed
 // by the next; one that does, by twice as many pairs without.
 func (g *gradient) trial(used float64, lost bool) float64 {
-	if g.elasticity > unsettled {
+	if g.elasticity > unsettled || lost {
 		g.descending = false
 	}
 	g.pairs++

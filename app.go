@@ -177,6 +177,9 @@ func (a *app) reload(who string) (*config.Config, error) {
 		err = a.apply(conf, a.extras)
 	}
 	if err != nil {
+		if len(a.overlay) > 0 {
+			err = fmt.Errorf("%w (with the backpressure that came by the API: DELETE /api/v1/backpressure takes that back)", err)
+		}
 		a.log.Error("reload failed, the configuration in force stays", "by", who, "error", err)
 		old := *a.reloaded.Load()
 		old.ReloadOK, old.ReloadedAt = false, time.Now()

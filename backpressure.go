@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"weir/admin"
@@ -98,9 +99,12 @@ func (c controller) SetBackpressure(_ string, body []byte) (any, error) {
 func (c controller) DropBackpressure(string) (any, error) {
 	a := c.a
 	a.loading.Lock()
-	old := a.overlay
+	old, base := a.overlay, a.base
 	a.overlay = nil
-	err := a.apply(a.base, a.extras)
+	if conf, err := config.Load(a.path, os.LookupEnv); err == nil { // it may be there in vain since it was changed under the overlay
+		base = conf
+	}
+	err := a.apply(base, a.extras)
 	if err != nil {
 		a.overlay = old
 		err = fmt.Errorf("%w: %w", admin.ErrConflict, err)

@@ -72,9 +72,7 @@ func (g *Gateway) adapt(now mono.Time) {
 			continue
 		}
 		pressure := p.pressure()
-		if l := g.pressure.load.Load(); l != nil {
-			pressure = max(pressure, min(1, l.Level))
-		}
+		pressure = max(pressure, min(1, g.pressure.node.own()))
 		for _, v := range p.each {
 			st := a.states[v.identity]
 			if st == nil {

@@ -30,6 +30,16 @@ func (p *compiler) wantsToken(c *config.Route, e *entry) bool {
 			wants = wants || p.templateWantsToken(list[i].value)
 		}
 	}
+	dims := []int{p.snap.room.by}
+	if e.pacing != nil {
+		dims = append(dims, e.pacing.by)
+	}
+	for _, d := range dims {
+		wants = wants || d >= 0 && p.fromToken(d)
+	}
+	if u := e.urgency; u != nil {
+		wants = wants || u.from == fromJWT || u.prog != nil && slices.ContainsFunc(u.prog.Uses(), p.fromToken)
+	}
 	if c.Match.When != "" {
 		if prog, err := p.env.Compile(c.Match.When, expr.Bool); err == nil {
 			wants = wants || slices.ContainsFunc(prog.Uses(), p.fromToken)

@@ -47,22 +47,20 @@ func (x *Exchange) setDue() {
 	}
 }
 
-// readPatience reads how long the client waits. What cannot be read is not there.
+// readPatience reads how long the client waits: the least, if it says so in both fields. What cannot be read is not there.
 func (x *Exchange) readPatience() (d time.Duration, ok bool) {
 	if v, has := x.car.Field(grpcTimeout); has {
 		if d, ok = parseGRPCTimeout(v); ok {
 			x.patience = patience{field: http1.GRPCTimeout}
-			return d, true
 		}
 	}
 	if v, has := x.car.Field(requestTimeout); has {
-		var s timeoutStyle
-		if d, s, ok = parseTimeout(v); ok {
+		if e, s, good := parseTimeout(v); good && (!ok || e < d) {
+			d, ok = e, true
 			x.patience = patience{http1.XRequestTimeout, s}
-			return d, true
 		}
 	}
-	return 0, false
+	return d, ok
 }
 
 // impatient reports whether an attempt that timed out did so because the client waits for less than the route allows: that says
@@ -110,15 +108,16 @@ func parseTimeout(s string) (time.Duration, timeoutStyle, bool) {
 		return 0, 0, false
 	}
 	f, err := strconv.ParseFloat(number, 64)
-	if err != nil || f*unit > float64(24*time.Hour) {
+	d := time.Duration(f * unit)
+	if err != nil || f*unit > float64(24*time.Hour) || d == 0 { // which is no limit to some, and none to us
 		return 0, 0, false
 	}
-	return time.Duration(f * unit), style, true
+	return d, style, true
 }
 
-// appendPatience appends the field with what is left, never less than nothing, unless the route removes or sets it.
+// appendPatience appends the field with what is left, a millisecond at least, unless the route removes or sets it.
 func (x *Exchange) appendPatience(b []byte) []byte {
-	left := max(0, x.due.Sub(x.begun))
+	left := max(time.Millisecond, x.due.Sub(x.begun)) // none is no limit to some
 	if x.patience.field == http1.GRPCTimeout {
 		if x.route.request.drops([]byte(grpcTimeout)) {
 			return b

@@ -32,11 +32,10 @@ func TestParseTimeouts(t *testing.T) {
 		}
 	}
 	plain("5", 5*time.Second, wholeSeconds, true)
-	plain("0", 0, wholeSeconds, true)
 	plain("2.5", 2500*time.Millisecond, decimalSeconds, true)
 	plain("1.5s", 1500*time.Millisecond, seconds, true)
 	plain("250ms", 250*time.Millisecond, millis, true)
-	for _, bad := range []string{"", "s", "ms", ".", "1.2.3", "-1", "1e9", "86401", "NaN", "Inf", "5m", "1h", "99999999999999999"} {
+	for _, bad := range []string{"", "0", "0s", "s", "ms", ".", "1.2.3", "-1", "1e9", "86401", "NaN", "Inf", "5m", "1h", "99999999999999999"} {
 		plain(bad, 0, 0, false)
 	}
 }
@@ -71,6 +70,6 @@ func TestPatience(t *testing.T) {
 	f(30*time.Second, "X-Request-Timeout", "200ms", 50*time.Millisecond, 200*time.Millisecond, true, "X-Request-Timeout: 150ms\r\n")
 	f(time.Second, "X-Request-Timeout", "20s", 250*time.Millisecond, 1250*time.Millisecond, false, "X-Request-Timeout: 1.000s\r\n")
 	f(30*time.Second, "Grpc-Timeout", "200m", 50*time.Millisecond, 200*time.Millisecond, true, "grpc-timeout: 150000u\r\n")
-	f(30*time.Second, "Grpc-Timeout", "1S", 2*time.Second, time.Second, true, "grpc-timeout: 0u\r\n")
+	f(30*time.Second, "Grpc-Timeout", "1S", 2*time.Second, time.Second, true, "grpc-timeout: 1000u\r\n")
 	f(30*time.Second, "Grpc-Timeout", "soon", 0, 30*time.Second, false, "")
 }

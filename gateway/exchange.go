@@ -63,6 +63,7 @@ type Exchange struct {
 	tried    balancer.Set
 	tries    int
 	fellBack bool
+	consoled bool // by the answer of a fallback
 	verdict  Verdict
 	result   Result
 	sent     bool // some attempt may have reached an endpoint
@@ -140,7 +141,7 @@ func (x *Exchange) reset() {
 	x.tagged, x.settles, x.wantsJSON, x.seated, x.gone = false, false, false, false, false
 	x.seat, x.lease = shaping.Seat{}, balancer.Lease{}
 	x.tried.Reset()
-	x.fellBack, x.sent, x.settled, x.traced = false, false, false, false
+	x.fellBack, x.consoled, x.sent, x.settled, x.traced = false, false, false, false, false
 	x.verdict, x.result = Verdict{}, Result{}
 	x.endpoint, x.responseFailed = "", ""
 	x.idLen, x.flags = 0, 0

@@ -33,6 +33,7 @@ var faultDetail = [...]string{
 type Result struct {
 	Status int
 	Fault  Fault
+	Rest   bool   // the endpoint asked to be left alone for a while
 	Sent   bool   // bytes of the request may have reached the endpoint
 	Error  string // for the log
 	Client Verdict

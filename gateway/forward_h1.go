@@ -182,6 +182,9 @@ func (x *h1) exchange(u *upconn) Result {
 		if !x.proceed() {
 			return Result{Fault: FaultClient, Sent: true}
 		}
+		if x.hasty {
+			u.readBy(x.answerDue(x.begun, x.due))
+		}
 		x.startUpload(u)
 	} else {
 		u.readBy(x.answerDue(x.begun, x.due))

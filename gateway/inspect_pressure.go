@@ -12,12 +12,12 @@ import (
 // LoadView is the load of this gateway and what follows from it, for people.
 type LoadView struct {
 	Known    bool                  `json:"known"` // some signal is read; false without a backpressure section
-	Level    float64               `json:"level"` // the worst signal's; 1 is full
+	Level    float64               `json:"level"` // the worst of all; 1 is full
 	Worst    string                `json:"worst,omitempty"`
-	Signals  map[string]SignalView `json:"signals,omitempty"`
+	Pool     string                `json:"worst_pool,omitempty"` // whose that is; none: the gateway's
+	Signals  map[string]SignalView `json:"signals,omitempty"`    // of pools the worst
 	Peers    int                   `json:"peers_heard"`
-	Share    float64               `json:"shed_share"` // to be shed of the requests that may be
-	Shed     map[string]ShedView   `json:"shed,omitempty"`
+	Shed     map[string]ShedView   `json:"shed,omitempty"` // for the gateway's load, whatever the pool; what a pool's queue costs stands there
 	Degraded []string              `json:"degraded"`
 }
 
@@ -49,6 +49,8 @@ type QueueView struct {
 	DelayMS   float64                      `json:"delay_ms"` // the least that anybody has waited lately
 	Waited    uint64                       `json:"waited"`
 	Refused   map[string]map[string]uint64 `json:"refused,omitempty"` // by reason and priority
+	Load      float64                      `json:"load"`
+	Shed      map[string]ShedView          `json:"shed,omitempty"` // of those who ask for more than their share
 }
 
 // PacingView is a direction of a shaping rule, for people.
@@ -65,35 +67,56 @@ func bandName(b shaping.Band) string { return (critical - priority(b)).String() 
 
 // Load returns the load as it was measured last.
 func (g *Gateway) Load() LoadView {
-	v := LoadView{Peers: g.pressure.peers.heard(mono.Now()), Degraded: names(g.pressure.off.Load())}
-	l := g.pressure.load.Load()
+	v := LoadView{Peers: g.pressure.peers.heard(mono.Now()), Degraded: names(g.pressure.off.Load()), Level: round3(g.pressure.level())}
+	v.add(g.pressure.node.load.Load(), "")
+	pools := g.Snapshot().pools
+	for _, p := range pools {
+		v.add(p.control.load.Load(), p.name)
+	}
+	if s := g.pressure.node.shedder.Load(); s != nil {
+		v.Shed = shedViews(s.Stats(), func(b shaping.Band) (n uint64) {
+			for _, p := range pools {
+				n += p.shed[b].Load()
+			}
+			return n
+		})
+	}
+	return v
+}
+
+// add takes a load into the view, a pool's where it is the worst so far.
+func (v *LoadView) add(l *shaping.Load, pool string) {
 	if l == nil {
-		return v
+		return
 	}
-	v.Known, v.Level = l.Known, round3(l.Level)
-	if l.Known {
-		v.Worst = l.Worst.String()
+	if v.Signals == nil {
+		v.Signals = map[string]SignalView{}
 	}
-	v.Signals = map[string]SignalView{}
+	v.Known = v.Known || l.Known
+	if l.Known && l.Level > 0 && round3(l.Level) >= v.Level {
+		v.Worst, v.Pool = l.Worst.String(), pool
+	}
 	for s := range shaping.Signal(shaping.Signals) {
 		p := l.Parts[s]
-		if !p.On {
+		if !p.On || s == shaping.Peers && pool != "" {
 			continue
 		}
 		one := SignalView{Value: round3(p.Value), Load: round3(p.Load), Known: p.Known}
 		if p.Err != nil && !p.Known {
 			one.Error = p.Err.Error()
 		}
-		v.Signals[s.String()] = one
-	}
-	if s := g.pressure.shedder.Load(); s != nil {
-		st := s.Stats()
-		v.Share, v.Shed = round3(st.Share), map[string]ShedView{}
-		for b := shaping.High; b <= shaping.Low; b++ {
-			v.Shed[bandName(b)] = ShedView{round3(st.Odds[b]), st.Shed[b]}
+		if old, seen := v.Signals[s.String()]; !seen || one.Load > old.Load {
+			v.Signals[s.String()] = one
 		}
 	}
-	return v
+}
+
+func shedViews(st shaping.ShedStats, requests func(shaping.Band) uint64) map[string]ShedView {
+	views := map[string]ShedView{}
+	for b := shaping.High; b <= shaping.Low; b++ {
+		views[bandName(b)] = ShedView{round3(st.Odds[b]), requests(b)}
+	}
+	return views
 }
 
 func round3(x float64) float64 { return math.Round(1000*x) / 1000 }
@@ -124,6 +147,12 @@ func (p *poolConf) queueView() QueueView {
 		MaxLength: s.MaxLength, Flows: s.Flows, DelayMS: float64(s.Delay.Microseconds()) / 1000, Waited: s.Waited}
 	if !p.fixed {
 		v.Algorithm = p.tuningConf.Algorithm.String()
+	}
+	if l := p.control.load.Load(); l != nil {
+		v.Load = round3(l.Level)
+	}
+	if s := p.control.shedder.Load(); s != nil {
+		v.Shed = shedViews(s.Stats(), func(b shaping.Band) uint64 { return p.shed[b].Load() })
 	}
 	for b := range shaping.Band(shaping.Bands) {
 		v.Depth[bandName(b)] = s.Depth[b]
@@ -174,13 +203,23 @@ func (g *Gateway) GateStats() (all []telemetry.GateStats) {
 
 // LoadStats is what metrics show of the load; false without a backpressure section.
 func (g *Gateway) LoadStats() (telemetry.LoadStats, bool) {
-	l := g.pressure.load.Load()
-	if l == nil {
+	s := g.Snapshot()
+	if s.pressure == nil {
 		return telemetry.LoadStats{}, false
 	}
-	st := telemetry.LoadStats{Load: *l, Features: featureNames[:], Off: names(g.pressure.off.Load())}
-	if s := g.pressure.shedder.Load(); s != nil {
-		st.Shed = s.Stats()
+	st := telemetry.LoadStats{Level: g.pressure.level(), Features: featureNames[:], Off: names(g.pressure.off.Load())}
+	if l := g.pressure.node.load.Load(); l != nil {
+		st.Node = *l
+	}
+	for _, p := range s.pools {
+		one := telemetry.PoolLoad{Pool: p.name}
+		if l := p.control.load.Load(); l != nil {
+			one.Load = *l
+		}
+		for b := range p.shed {
+			one.Shed[b] = p.shed[b].Load()
+		}
+		st.Pools = append(st.Pools, one)
 	}
 	return st, true
 }
@@ -199,9 +238,12 @@ type ExplainedQueue struct {
 func (x *Exchange) explainQueue(p *poolConf) ExplainedQueue {
 	f := p.gate.Peek(x.class(), x.start)
 	q := ExplainedQueue{Priority: x.priority.String(), AtOnce: f.AtOnce, Before: f.Position}
-	if s := x.gw.pressure.shedder.Load(); s != nil {
-		q.Shed = round3(s.Stats().Odds[x.priority.band()])
+	band := x.priority.band()
+	q.Shed = x.gw.pressure.node.odds(band)
+	if p.gate.Backlogged(x.class()) {
+		q.Shed += (1 - q.Shed) * p.control.odds(band)
 	}
+	q.Shed = round3(q.Shed)
 	switch {
 	case f.AtOnce:
 	case f.Wait < 0:

@@ -80,7 +80,7 @@ func (g *Gateway) Install(s *Snapshot) {
 			g.log.Error("BUG: a policy passed validation and cannot be changed", "policy", v.limiter.Name(), "error", err)
 		}
 	}
-	g.pressure.install(s.pressure)
+	g.pressure.install(s)
 	g.snap.Store(s)
 	g.retain(s)
 	g.callers.retain(s)

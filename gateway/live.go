@@ -46,7 +46,9 @@ type pool struct {
 	gate     *shaping.Gate
 	tuner    shaping.Estimator // of gate, for tuning; nil: it is fixed. Install's
 	tuning   shaping.EstimatorConfig
-	backlog  shaping.Backlog // the pressure's
+	control  control
+	backlog  shaping.Backlog              // the pressure's
+	shed     [shaping.Bands]atomic.Uint64 // requests
 	retries  *telemetry.Counter
 	queue    *telemetry.Queue
 	latency  usual // of adaptive limits

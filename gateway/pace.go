@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"weir/config"
@@ -102,8 +103,10 @@ func (c *pacingConf) reshape(now mono.Time) (err error) {
 
 // paced is a body that flows under a rule. The zero value flows as fast as it goes.
 type paced struct {
-	flow *shaping.Flow
-	turn shaping.Turn
+	flow   *shaping.Flow
+	turn   shaping.Turn
+	waited time.Duration
+	last   atomic.Int64 // of a tunnel: when bytes went last
 }
 
 // pace puts the bodies of x under its route's rule.
@@ -133,7 +136,7 @@ func (p *paced) end(now mono.Time) {
 	if p.flow != nil {
 		p.turn.Cancel(0, now)
 		p.flow.Release(now)
-		*p = paced{}
+		p.flow, p.turn, p.waited = nil, shaping.Turn{}, 0
 	}
 }
 
@@ -150,9 +153,10 @@ func (p *paced) next(n int, before func() bool, gone func() bool) int {
 		p.turn.Cancel(n, mono.Now())
 		return 0
 	}
-	for wait > 0 {
+	for began := now; wait > 0; {
 		time.Sleep(min(wait, lookEvery))
 		now = mono.Now()
+		p.waited, began = p.waited+now.Sub(began), now
 		if wait > lookEvery && gone() {
 			p.turn.Cancel(n, now)
 			return 0
@@ -210,25 +214,28 @@ func always() bool { return true }
 // unwanted reports whether nobody waits for the rest of the client's body.
 func (c *h1conn) unwanted() bool { return c.aborted.Load() || c.gone() }
 
-// takeTurn waits until a body that is whole in memory may go. It reports false if the client left meanwhile.
-func (x *Exchange) takeTurn() bool {
+// takeTurn waits until a body that is whole in memory may go, no longer than the request has time.
+func (x *Exchange) takeTurn() Verdict {
 	n := x.car.Held()
 	if x.upload.flow == nil || n == 0 {
-		return true
+		return Verdict{}
 	}
+	inTime := func() bool { return x.due == 0 || mono.Now() < x.due }
 	for n > 0 {
-		sent := x.upload.next(int(n), always, x.car.Gone)
-		if sent == 0 {
-			return false
+		sent := x.upload.next(int(n), inTime, func() bool { return !inTime() || x.car.Gone() })
+		if sent == 0 && !inTime() {
+			return Verdict{Reason: QueueTimeout, Detail: "its body would not pass in time: shaping lets so many bytes of its flow go and no more"}
+		} else if sent == 0 {
+			return Verdict{Reason: ClientGone, Close: true}
 		}
 		n -= int64(sent)
 	}
 	x.begun = mono.Now()
-	return true
+	return Verdict{}
 }
 
-// copyPaced is io.Copy of a tunnel's direction.
-func (p *paced) copy(dst io.Writer, src net.Conn) (n int64, err error) {
+// copy is io.Copy of a tunnel's direction. cut says that the tunnel has ended.
+func (p *paced) copy(dst io.Writer, src net.Conn, cut func() bool) (n int64, err error) {
 	if p.flow == nil {
 		return io.Copy(dst, src)
 	}
@@ -237,9 +244,13 @@ func (p *paced) copy(dst io.Writer, src net.Conn) (n int64, err error) {
 	for {
 		got, err := src.Read(buf[:cap(buf)])
 		for piece := buf[:got]; len(piece) > 0; {
-			k := p.next(len(piece), always, func() bool { return false })
+			k := p.next(len(piece), always, cut)
+			if k == 0 {
+				return n, errAborted
+			}
 			m, err := dst.Write(piece[:k])
 			n += int64(m)
+			p.last.Store(int64(mono.Now()))
 			if err != nil {
 				return n, err
 			}
@@ -252,4 +263,12 @@ func (p *paced) copy(dst io.Writer, src net.Conn) (n int64, err error) {
 			return n, err
 		}
 	}
+}
+
+// quietFor is how long no bytes have gone under the flow; long if it has none.
+func (p *paced) quietFor(now mono.Time) time.Duration {
+	if p.flow == nil {
+		return time.Duration(mono.Never)
+	}
+	return now.Sub(mono.Time(p.last.Load()))
 }

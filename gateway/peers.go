@@ -33,12 +33,13 @@ type peers struct {
 }
 
 type peerLoad struct {
-	load float64
-	at   mono.Time
+	load  float64            // of the node
+	pools map[string]float64 // those that have any
+	at    mono.Time
 }
 
 // hear takes what a node said.
-func (p *peers) hear(node uint64, load float64, now mono.Time) {
+func (p *peers) hear(node uint64, load float64, pools map[string]float64, now mono.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.said == nil {
@@ -47,7 +48,7 @@ func (p *peers) hear(node uint64, load float64, now mono.Time) {
 	if _, known := p.said[node]; !known && len(p.said) >= maxPeers {
 		return
 	}
-	p.said[node] = peerLoad{load, now}
+	p.said[node] = peerLoad{load, pools, now}
 }
 
 // heard is how many other gateways were heard lately. The others are forgotten.
@@ -62,53 +63,52 @@ func (p *peers) heard(now mono.Time) int {
 	return len(p.said)
 }
 
-// mean is the mean load of all gateways, this one included.
-func (p *peers) mean(own float64, now mono.Time) float64 {
+// mean is the mean load of all gateways, this one included, or of their pools of that name.
+func (p *peers) mean(pool string, own float64, now mono.Time) float64 {
 	n := 1 + p.heard(now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	sum := own
 	for _, l := range p.said {
-		sum += l.load
+		if pool == "" {
+			sum += l.load
+		} else {
+			sum += l.pools[pool]
+		}
 	}
 	return sum / float64(n)
 }
 
 // AppendPressure appends a frame of what this gateway, which is called self, has to tell: version, node (8 bytes), load in hundredths (2), and of each pool
-// with open breakers its name and their addresses, as length and text, with a byte of state; a pool ends with an empty address.
+// that has a load or open breakers its name, its load and the addresses of those breakers, each with a byte of state. Texts are length and bytes; a pool
+// ends with an empty address. What does not fit is left out.
 func (g *Gateway) AppendPressure(b []byte, self uint64) []byte {
 	b = append(b, pressureVersion)
 	b = binary.BigEndian.AppendUint64(b, self)
-	load := 0.0
-	if l := g.pressure.load.Load(); l != nil {
-		load = l.Own
-	}
-	b = binary.BigEndian.AppendUint16(b, uint16(min(100*load, math.MaxUint16)))
 	s := g.Snapshot()
-	if s == nil {
-		return b
+	if s == nil || !s.hints {
+		return appendLoad(b, 0)
 	}
+	b = appendLoad(b, g.pressure.node.own())
 	var open []balancer.PeerBreaker
 	for _, p := range s.pools {
-		if open = p.balancer.AppendBreakers(open[:0]); len(open) == 0 {
+		load := p.control.own()
+		if open = p.balancer.AppendBreakers(open[:0]); load < 0.01 && len(open) == 0 || len(p.name) > 255 || len(b)+len(p.name)+4 > maxPressure {
 			continue
 		}
-		named := false
+		b = appendLoad(appendText(b, p.name), load)
 		for _, o := range open {
-			if len(b)+2*len(p.name)+len(o.Address)+8 > maxPressure || len(p.name) > 255 || len(o.Address) > 255 {
-				break // the next frame has room when fewer are open
+			if len(b)+len(o.Address)+3 <= maxPressure && len(o.Address) <= 255 {
+				b = append(appendText(b, o.Address), byte(o.State))
 			}
-			if !named {
-				b = appendText(b, p.name)
-				named = true
-			}
-			b = append(appendText(b, o.Address), byte(o.State))
 		}
-		if named {
-			b = append(b, 0)
-		}
+		b = append(b, 0)
 	}
 	return b
+}
+
+func appendLoad(b []byte, load float64) []byte {
+	return binary.BigEndian.AppendUint16(b, uint16(min(100*load, math.MaxUint16)))
 }
 
 func appendText(b []byte, s string) []byte { return append(append(b, byte(len(s))), s...) }
@@ -118,37 +118,51 @@ func (g *Gateway) HearPressure(frame []byte, now mono.Time) error {
 	if len(frame) < 11 || frame[0] != pressureVersion {
 		return errPressureFrame
 	}
-	node, load := binary.BigEndian.Uint64(frame[1:]), float64(binary.BigEndian.Uint16(frame[9:]))/100
-	words, err := parseBreakers(frame[11:])
+	node := binary.BigEndian.Uint64(frame[1:])
+	load, rest, err := cutLoad(frame[9:])
 	if err != nil {
 		return err
 	}
-	g.pressure.peers.hear(node, load, now)
+	said, err := parsePools(rest)
+	if err != nil {
+		return err
+	}
 	s := g.Snapshot()
-	if s == nil {
+	if s == nil || !s.hints {
+		g.pressure.peers.hear(node, 0, nil, now)
 		return nil
 	}
-	for _, w := range words {
+	loads := make(map[string]float64, len(said))
+	for _, w := range said {
 		for _, p := range s.pools {
-			if p.name == w.pool {
-				p.balancer.Hear(w.Address, node, w.State, now)
+			if p.name != w.pool {
+				continue
+			}
+			loads[p.name] = w.load
+			for _, o := range w.open {
+				p.balancer.Hear(o.Address, node, o.State, now)
 			}
 		}
 	}
+	g.pressure.peers.hear(node, load, loads, now)
 	return nil
 }
 
-// breakerWord is what a peer says of one endpoint.
-type breakerWord struct {
+// poolWord is what a peer says of one pool.
+type poolWord struct {
 	pool string
-	balancer.PeerBreaker
+	load float64
+	open []balancer.PeerBreaker
 }
 
-func parseBreakers(b []byte) (words []breakerWord, err error) {
+func parsePools(b []byte) (words []poolWord, err error) {
 	for len(b) > 0 {
-		var pool string
-		if pool, b, err = cutText(b); err != nil || pool == "" {
+		var w poolWord
+		if w.pool, b, err = cutText(b); err != nil || w.pool == "" {
 			return nil, errPressureFrame
+		}
+		if w.load, b, err = cutLoad(b); err != nil {
+			return nil, err
 		}
 		for {
 			var address string
@@ -161,11 +175,19 @@ func parseBreakers(b []byte) (words []breakerWord, err error) {
 			if len(b) == 0 {
 				return nil, errPressureFrame
 			}
-			words = append(words, breakerWord{pool, balancer.PeerBreaker{Address: address, State: balancer.BreakerState(b[0])}})
+			w.open = append(w.open, balancer.PeerBreaker{Address: address, State: balancer.BreakerState(b[0])})
 			b = b[1:]
 		}
+		words = append(words, w)
 	}
 	return words, nil
+}
+
+func cutLoad(b []byte) (load float64, rest []byte, err error) {
+	if len(b) < 2 {
+		return 0, nil, errPressureFrame
+	}
+	return float64(binary.BigEndian.Uint16(b)) / 100, b[2:], nil
 }
 
 func cutText(b []byte) (text string, rest []byte, err error) {

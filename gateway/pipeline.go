@@ -215,6 +215,7 @@ func (g *Gateway) fail(x *Exchange, v Verdict) (again bool) {
 	x.fellBack = true
 	x.verdict = v
 	if f.respond != nil {
+		x.consoled = true
 		x.fixedReply(x.blankReply(), f.respond, true)
 		x.car.Answer(x, &x.reply)
 		return false
@@ -225,7 +226,7 @@ func (g *Gateway) fail(x *Exchange, v Verdict) (again bool) {
 	}
 	x.leaveSeat(mono.Now())
 	x.tried.Reset()
-	x.tries = 0
+	x.tries, x.headAt, x.result = 0, 0, Result{}
 	if v := g.enter(x, f.pool); v.Reason != Pass {
 		g.answer(x, v)
 		return false
@@ -237,7 +238,7 @@ func (g *Gateway) fail(x *Exchange, v Verdict) (again bool) {
 func (g *Gateway) answer(x *Exchange, v Verdict) {
 	x.verdict = v
 	if v.Reason == Limited && x.route.fallback != nil && x.route.fallback.on[Limited] && x.route.fallback.respond != nil {
-		x.fellBack = true
+		x.fellBack, x.consoled = true, true
 		x.fixedReply(x.blankReply(), x.route.fallback.respond, true)
 		x.car.Answer(x, &x.reply)
 		return
@@ -268,7 +269,7 @@ func (g *Gateway) settle(x *Exchange) {
 	x.leaveSeat(end)
 	x.download.end(end)
 	x.upload.end(end)
-	if x.sent || x.verdict.Reason == Pass || x.fellBack || x.verdict.Reason == Limited {
+	if x.sent || x.verdict.Reason == Pass || x.consoled || x.verdict.Reason == Limited {
 		x.charge.Settle(end)
 	} else {
 		x.charge.Refund(end) // refused for room or for want of an endpoint: nothing was sent, nothing is owed

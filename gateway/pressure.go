@@ -3,7 +3,6 @@ package gateway
 import (
 	"errors"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,48 +30,54 @@ const degradedHeader = "weir-degraded"
 // pressureEvery is how often the signals are read.
 const pressureEvery = 100 * time.Millisecond
 
-// pressure is how loaded this gateway is, and what follows from it. Tick is called by one goroutine, every tenth of a second.
+// pressure is how loaded this gateway is and its pools are, and what follows from it. Tick is called by one goroutine, every tenth of a second.
 type pressure struct {
-	gw      *Gateway
-	peers   peers
-	machine *shaping.Machine
-	shedder atomic.Pointer[shaping.Shedder] // nil: nothing is shed
-	off     atomic.Uint32                   // features
-	load    atomic.Pointer[shaping.Load]    // nil: nobody wants to know
+	gw    *Gateway
+	peers peers
+	node  control       // goes by CPU, memory and what is in flight in all
+	off   atomic.Uint32 // features
+	worst atomic.Uint64 // load of the node and all pools, as bits
 
-	mu       sync.Mutex // of what follows
+	mu       sync.Mutex // of what follows, and of the pools' controls
 	conf     *pressureConf
-	meter    *shaping.Meter
-	shed     *shaping.Shedder
+	machine  *shaping.Machine
 	degrader *shaping.Degrader
 }
 
 // pressureConf is what a snapshot says of it.
 type pressureConf struct {
-	load   shaping.LoadConfig
-	shed   shaping.ShedConfig // Rate 0: nothing is shed
-	levels []shaping.DegradeLevel
+	node, pool controlConf
+	levels     []shaping.DegradeLevel
 }
 
 // compilePressure makes ready what goes by load; nothing does without a backpressure section.
 func (p *compiler) compilePressure() error {
 	b := p.conf.Backpressure
 	if b == nil {
+		p.snap.hints = true
 		return nil
 	}
-	s := &b.Signals
-	c := &pressureConf{load: shaping.LoadConfig{CPU: float64(s.CPU), Memory: float64(s.Memory), QueueDelay: s.QueueDelay, Global: b.Global && p.conf.Cluster.Enabled}}
+	p.snap.hints = b.Global
+	s, global := &b.Signals, b.Global && p.conf.Cluster.Enabled
+	c := &pressureConf{
+		node: controlConf{load: shaping.LoadConfig{CPU: float64(s.CPU), Memory: float64(s.Memory), Global: global}},
+		pool: controlConf{load: shaping.LoadConfig{QueueDelay: s.QueueDelay, Global: global}},
+	}
 	switch {
 	case s.InFlight == 0:
-		c.load.InFlight = shaping.InFlightAuto
+		c.pool.load.InFlight = shaping.InFlightAuto
 	case s.InFlight > 0:
-		c.load.InFlight = s.InFlight
+		c.node.load.InFlight = s.InFlight
 	}
 	if l := b.LoadShedding; l != nil {
-		c.shed = shaping.ShedConfig{Threshold: float64(b.LoadThreshold), Rate: float64(l.SheddingRate)}
+		shed := shaping.ShedConfig{Threshold: float64(b.LoadThreshold), Rate: float64(l.SheddingRate)}
 		for band := shaping.High; band <= shaping.Low; band++ {
-			c.shed.Multipliers[band] = l.Multiplier(int(band))
+			shed.Multipliers[band] = l.Multiplier(int(band))
 		}
+		if err := shed.Validate(); err != nil {
+			return err
+		}
+		c.node.shed, c.pool.shed = shed, shed
 	}
 	for _, d := range b.Degrade {
 		level := shaping.DegradeLevel{At: float64(d.At)}
@@ -82,46 +87,32 @@ func (p *compiler) compilePressure() error {
 		c.levels = append(c.levels, level)
 	}
 	p.snap.pressure = c
-	err := errors.Join(c.load.Validate(), shaping.ValidateDegrade(c.levels))
-	if c.shed.Rate > 0 {
-		err = errors.Join(err, c.shed.Validate())
-	}
-	return err
+	return shaping.ValidateDegrade(c.levels)
 }
 
-// install puts c in force; what is known of the load, and how much is shed, stays.
-func (p *pressure) install(c *pressureConf) {
+// install puts what s says in force; what is known of the load, and how much is shed, stays.
+func (p *pressure) install(s *Snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.conf = c
+	p.conf = s.pressure
+	c := p.conf
 	if c == nil {
-		p.shedder.Store(nil)
+		c = &pressureConf{}
 		p.off.Store(0)
-		p.load.Store(nil)
-		p.meter, p.shed, p.degrader, p.machine = nil, nil, nil, nil
-		return
+		p.worst.Store(0)
+		p.degrader, p.machine = nil, nil
 	}
-	var err error
-	if p.meter == nil {
-		var problem error
-		p.meter, err = shaping.NewMeter(c.load)
-		p.degrader, problem = shaping.NewDegrader(c.levels)
-		p.machine = shaping.NewMachine(nil)
-		err = errors.Join(err, problem)
-	} else {
-		err = errors.Join(p.meter.Reshape(c.load), p.degrader.Reshape(c.levels))
+	err := p.node.install(&c.node)
+	for _, pc := range s.pools {
+		err = errors.Join(err, pc.control.install(&c.pool))
 	}
-	switch {
-	case c.shed.Rate == 0:
-		p.shed = nil
-	case p.shed == nil:
-		var problem error
-		p.shed, problem = shaping.NewShedder(c.shed)
-		err = errors.Join(err, problem)
-	default:
-		err = errors.Join(err, p.shed.Reshape(c.shed))
+	if p.conf != nil {
+		if p.degrader == nil {
+			p.machine = shaping.NewMachine(nil)
+			p.degrader, _ = shaping.NewDegrader(nil)
+		}
+		err = errors.Join(err, p.degrader.Reshape(c.levels))
 	}
-	p.shedder.Store(p.shed)
 	if err != nil {
 		p.gw.log.Error("BUG: backpressure passed validation and cannot be used", "error", err)
 	}
@@ -131,69 +122,69 @@ func (p *pressure) install(c *pressureConf) {
 func (p *pressure) tick(now mono.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.share(now)
+	s := p.gw.Snapshot()
+	if s == nil {
+		return
+	}
+	heard := p.peers.heard(now)
+	for _, pc := range s.pools {
+		pc.balancer.Budget().Share(1 + heard)
+	}
 	if p.conf == nil {
 		return
 	}
+	all, worst, what := 0, 0.0, ""
+	for _, pc := range s.pools {
+		st := pc.gate.Stats()
+		all += st.InFlight + st.Waiting
+		if load := p.tickPool(pc, &st, now); load.Level > worst {
+			worst, what = load.Level, load.Worst.String()+" of "+pc.name
+		}
+	}
 	var r shaping.Readings
 	r[shaping.CPU], r[shaping.Memory] = p.machine.Read(now)
-	r[shaping.QueueDelay], r[shaping.InFlight] = p.gw.queues(p.conf.load.InFlight == shaping.InFlightAuto, now)
-	own := 0.0
-	if l := p.load.Load(); l != nil {
-		own = l.Own
+	r[shaping.InFlight] = shaping.Reading{Value: float64(all)}
+	r[shaping.Peers] = shaping.Reading{Value: p.peers.mean("", p.node.own(), now)}
+	if load := p.node.tick(now, &r); load.Level > worst {
+		worst, what = load.Level, load.Worst.String()
 	}
-	r[shaping.Peers] = shaping.Reading{Value: p.peers.mean(own, now)}
-	load := p.meter.Tick(now, &r)
-	p.load.Store(&load)
-	if p.shed != nil {
-		p.shed.Tick(now, &load)
-	}
-	change := p.degrader.Tick(now, load.Level)
+	p.worst.Store(math.Float64bits(worst))
+	change := p.degrader.Tick(now, worst)
 	p.off.Store(p.degrader.Active())
 	if change.From != change.To {
-		p.gw.log.Warn("load changed what is done without", "load", math.Round(100*load.Level)/100, "signal", load.Worst.String(), "levels", change.To, "without", appendFeatures(nil, p.degrader.Active()))
+		p.gw.log.Warn("load changed what is done without", "load", math.Round(100*worst)/100, "signal", what, "levels", change.To, "without", string(appendFeatures(nil, p.degrader.Active())))
 	}
 }
 
-// share divides the least of the retry budgets by the gateways there are.
-func (p *pressure) share(now mono.Time) {
-	n := 1 + p.peers.heard(now)
-	if s := p.gw.Snapshot(); s != nil {
-		for _, pc := range s.pools {
-			pc.balancer.Budget().Share(n)
-		}
+// tickPool does that for a pool: by how long its queue delays newcomers, and how full gate and queue are. A pool without a queue is never full: it
+// refuses by itself.
+func (p *pressure) tickPool(pc *poolConf, st *shaping.GateStats, now mono.Time) shaping.Load {
+	var r shaping.Readings
+	r[shaping.QueueDelay] = pc.backlog.Tick(now, shaping.QueueState{Standing: pc.gate.Delay(now), Waiting: st.Waiting, Waited: st.Waited})
+	if st.Limit > 0 && st.MaxLength > 0 {
+		r[shaping.InFlight] = shaping.Reading{Value: float64(st.InFlight+st.Waiting) / float64(st.Limit+st.MaxLength)}
 	}
+	r[shaping.Peers] = shaping.Reading{Value: p.peers.mean(pc.name, pc.control.own(), now)}
+	return pc.control.tick(now, &r)
 }
 
-// queues reads what stands before the pools: the longest delay, and how full the fullest is, or how much there is in all.
-func (g *Gateway) queues(share bool, now mono.Time) (delay, inFlight shaping.Reading) {
-	for _, p := range g.Snapshot().pools {
-		s := p.gate.Stats()
-		d := p.backlog.Tick(now, shaping.QueueState{Standing: p.gate.Delay(now), Waiting: s.Waiting, Waited: s.Waited})
-		delay.Value = max(delay.Value, d.Value)
-		n := float64(s.InFlight + s.Waiting)
-		if !share {
-			inFlight.Value += n
-		} else if s.Limit > 0 {
-			inFlight.Value = max(inFlight.Value, n/float64(s.Limit+s.MaxLength))
-		}
-	}
-	return delay, inFlight
-}
+// level is the load of the gateway and its pools, the worst of them.
+func (p *pressure) level() float64 { return math.Float64frombits(p.worst.Load()) }
 
-// sheds reports whether to refuse a request of that band.
-func (p *pressure) sheds(b shaping.Band) bool {
-	s := p.shedder.Load()
-	return s != nil && s.Shed(b, rand.Uint32())
-}
-
-// refusal is the verdict on a request that is shed.
-func (p *pressure) refusal() Verdict {
-	v := Verdict{Reason: Shed, Detail: "there is more to do than can be done, and what matters more goes first"}
-	if s := p.shedder.Load(); s != nil {
-		v.Retry = s.RetryAfter()
+// shed refuses a request for load, or lets it pass. For the gateway's, whoever it falls to; for a pool's only who asks for more than its share:
+// whose flow waits in the queue already. Others would pay for the crowd that they do not belong to.
+func (x *Exchange) shed(pool *pool) (v Verdict, refused bool) {
+	node, band := &x.gw.pressure.node, x.priority.band()
+	by := node
+	switch {
+	case node.sheds(band):
+	case pool.control.sheds(band) && pool.gate.Backlogged(x.class()):
+		by = &pool.control
+	default:
+		return v, false
 	}
-	return v
+	pool.shed[band].Add(1)
+	return by.refusal(), true
 }
 
 // appendFeatures appends the names of features, with commas.

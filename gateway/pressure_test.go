@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"runtime"
 	"testing"
 	"time"
 
@@ -85,20 +86,85 @@ func TestShed(t *testing.T) {
 	}
 }
 
+// TestShedByPool: a queue that stands sheds who asks for more than his share of that pool: those with somebody waiting. Others, and other pools, pay nothing.
+func TestShedByPool(t *testing.T) {
+	g := newGateway(t, `dimensions: [{name: tenant, from: "header:x-tenant"}]
+pools: [{name: api, connections: {max: 1}, endpoints: [{address: "127.0.0.1:1"}]}, {name: other, connections: {max: 1}, endpoints: [{address: "127.0.0.1:2"}]}]
+routes: [{name: other, match: {path: "/other"}, pool: other}, {name: rest, pool: api}]
+backpressure: {signals: {cpu: off, memory: off, queue_delay: 10ms, inflight: off}, queue: {by: tenant, max_wait: 10m}, load_shedding: {}}
+`)
+	gate := g.snap.Load().pools[0].gate
+	held, _ := gate.TryEnter()
+	class := func(tenant string) shaping.Class {
+		c := request("GET", "/")
+		c.fields = map[string]string{"x-tenant": tenant}
+		x := g.exchange(c)
+		x.route = x.snap.routes[1]
+		return x.class()
+	}
+	now, waits := mono.Now(), make(chan shaping.Refusal)
+	for range 3 {
+		go func() {
+			seat, r := gate.Enter(shaping.Ask{Class: class("crowd"), Due: mono.Never}, now)
+			seat.Leave(shaping.Ignore, 0, now)
+			waits <- r
+		}()
+	}
+	for gate.Stats().Waiting < 3 {
+		runtime.Gosched()
+	}
+	for at := now; at < now.Add(20*time.Second); at = at.Add(pressureEvery) {
+		g.pressure.tick(at)
+	}
+	shed := func(path, tenant string, route int) (n int) {
+		for range 50 {
+			c := request("GET", path)
+			c.fields = map[string]string{"x-tenant": tenant}
+			x := g.exchange(c)
+			x.route = x.snap.routes[route]
+			if v, refused := x.shed(x.route.targets[0].pool.pool); refused {
+				n++
+				if v.Reason != Shed || v.Retry == 0 {
+					t.Fatalf("%+v", v)
+				}
+			}
+		}
+		return n
+	}
+	if n := shed("/", "crowd", 1); n < 40 {
+		t.Errorf("%d of 50 of the crowd are shed", n)
+	}
+	if n := shed("/", "alone", 1); n != 0 {
+		t.Errorf("%d of 50 are shed of who has nobody waiting", n)
+	}
+	if n := shed("/other", "crowd", 0); n != 0 {
+		t.Errorf("%d of 50 are shed before another pool", n)
+	}
+	if v := g.Load(); v.Worst != "queue_delay" || v.Pool != "api" || g.Queues()[0].Shed["normal"].Requests < 40 || g.Queues()[1].Load != 0 {
+		t.Errorf("%+v", v)
+	}
+	held.Leave(shaping.Ignore, 0, now)
+	for range 3 {
+		if r := <-waits; r != shaping.OK {
+			t.Error(r)
+		}
+	}
+}
+
 // TestPressureOffAndOn: a configuration without the section ends all of it.
 func TestPressureOffAndOn(t *testing.T) {
 	g := newGateway(t, pressed)
 	overload(t, g, 16, mono.Now(), 10*time.Second)
-	if g.pressure.shedder.Load() == nil || g.pressure.off.Load() == 0 {
+	if g.pressure.node.shedder.Load() == nil || g.pressure.off.Load() == 0 {
 		t.Fatal("nothing happened")
 	}
 	reload(t, g, "pools: [{name: api, endpoints: [{address: \"127.0.0.1:1\"}]}]\nroutes: [{name: rest, pool: api}]\n")
-	if g.pressure.shedder.Load() != nil || g.pressure.off.Load() != 0 || g.Load().Known {
+	if g.pressure.node.shedder.Load() != nil || g.pressure.off.Load() != 0 || g.Load().Known {
 		t.Error("it goes on")
 	}
 	g.pressure.tick(mono.Now())
 	reload(t, g, pressed)
-	if g.pressure.shedder.Load().Share() != 0 {
+	if g.pressure.node.shedder.Load().Share() != 0 {
 		t.Error("it begins with what was")
 	}
 }
@@ -121,7 +187,7 @@ func TestPeers(t *testing.T) {
 	if err := g.HearPressure(frame, now); err != nil {
 		t.Fatal(err)
 	}
-	if got := g.pressure.peers.mean(0, now); got != 1 {
+	if got := g.pressure.peers.mean("", 0, now); got != 1 {
 		t.Errorf("mean load %v of 0 and 2, want 1", got)
 	}
 	if got := g.snap.Load().pools[0].balancer.Stats().Endpoints[0].PeersEnd; got <= now {
@@ -134,10 +200,10 @@ func TestPeers(t *testing.T) {
 
 // FuzzHearPressure: no frame panics, allocates without bound, or opens a breaker.
 func FuzzHearPressure(f *testing.F) {
-	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 50, 3, 'a', 'p', 'i', 11, '1', '2', '7', '.', '0', '.', '0', '.', '1', ':', '1', 1, 0})
+	f.Add([]byte{3, 'a', 'p', 'i', 0, 50, 11, '1', '2', '7', '.', '0', '.', '0', '.', '1', ':', '1', 1, 0})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		words, err := parseBreakers(frame)
+		words, err := parsePools(frame)
 		if err == nil && len(words) > len(frame) {
 			t.Errorf("%d words of %d bytes", len(words), len(frame))
 		}

@@ -11,6 +11,7 @@ func (x *Exchange) rest() {
 	if v, ok := x.car.ResponseField("retry-after"); ok {
 		if d, ok := parseRetryAfter(v, time.Now()); ok {
 			x.lease.Rest(d, x.headAt)
+			x.result.Rest = d > 0
 		}
 	}
 }

@@ -95,6 +95,9 @@ func (p *compiler) routeRoom(e *entry, c *config.Route) error {
 	if e.pacing = p.paced[c.Name]; e.pacing == nil {
 		e.pacing = p.pacedEverywhere
 	}
+	if e.pacing != nil && e.pacing.down.Flows > 0 { // else who downloads slowly, as we have him do, would keep others out
+		e.hold = false
+	}
 	return nil
 }
 
@@ -146,8 +149,10 @@ func (x *Exchange) class() shaping.Class {
 // enter chooses the pool and takes a seat in it.
 func (g *Gateway) enter(x *Exchange, p *poolConf) Verdict {
 	x.pool, x.conf = p.pool, p
-	if !x.fellBack && g.pressure.sheds(x.priority.band()) {
-		return g.pressure.refusal()
+	if !x.fellBack {
+		if v, refused := x.shed(p.pool); refused {
+			return v
+		}
 	}
 	x.hint = rand.Uint64()
 	if p.hashOn >= 0 {
@@ -161,12 +166,12 @@ func (g *Gateway) enter(x *Exchange, p *poolConf) Verdict {
 	if v := x.car.Prepare(x); v.Reason != Pass {
 		return v
 	}
-	x.pace()
-	if !x.takeTurn() {
-		return Verdict{Reason: ClientGone, Close: true}
-	}
 	if x.setDue(); x.overdue() {
 		return tooLate
+	}
+	x.pace()
+	if v := x.takeTurn(); v.Reason != Pass {
+		return v
 	}
 	var free bool
 	if x.seat, free = p.pool.gate.TryEnter(); free {
@@ -208,16 +213,17 @@ func (x *Exchange) leaveSeat(now mono.Time) {
 	x.seat.Leave(x.sample(), x.headAt.Sub(x.begun), now)
 }
 
-// sample is what the last attempt says of the endpoints' load.
+// sample is what the last attempt says of the endpoints' load. A 503 does if it asks to be left alone; others may be about the request. Of a body that
+// was sent on as it came, the client made much of the time.
 func (x *Exchange) sample() shaping.Sample {
 	r := &x.result
 	switch {
-	case x.headAt == 0 || !r.Sent || x.impatient(r):
+	case x.headAt == 0 || !r.Sent || x.impatient(r) || !x.car.Replayable():
 		return shaping.Ignore
-	case r.Fault == FaultTimeout || r.Fault == FaultReset || r.Status == http.StatusServiceUnavailable || r.Status == http.StatusGatewayTimeout:
+	case r.Fault == FaultTimeout || r.Fault == FaultReset || r.Rest:
 		return shaping.Drop
-	case r.Fault == NoFault:
-		return shaping.Success
+	case r.Fault != NoFault || r.Status == http.StatusServiceUnavailable:
+		return shaping.Ignore
 	}
-	return shaping.Ignore
+	return shaping.Success
 }

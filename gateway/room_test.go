@@ -109,7 +109,7 @@ routes: [{name: rest, pool: api}]
 func TestSeatsAreSamples(t *testing.T) {
 	f := func(want shaping.Sample, hasty bool, r Result) {
 		t.Helper()
-		x := &Exchange{begun: 1, headAt: 100, due: 100, hasty: hasty, result: r}
+		x := &Exchange{car: request("GET", "/"), begun: 1, headAt: 100, due: 100, hasty: hasty, result: r}
 		if got := x.sample(); got != want {
 			t.Errorf("%+v (hasty %v): %v, want %v", r, hasty, got, want)
 		}
@@ -118,14 +118,21 @@ func TestSeatsAreSamples(t *testing.T) {
 	f(shaping.Success, false, Result{Status: 404, Sent: true})
 	f(shaping.Success, false, Result{Status: 429, Sent: true})
 	f(shaping.Success, false, Result{Status: 500, Sent: true})
-	f(shaping.Drop, false, Result{Status: 503, Sent: true})
-	f(shaping.Drop, false, Result{Status: 504, Sent: true})
+	f(shaping.Success, false, Result{Status: 504, Sent: true})
+	f(shaping.Ignore, false, Result{Status: 503, Sent: true})
+	f(shaping.Drop, false, Result{Status: 503, Sent: true, Rest: true})
 	f(shaping.Drop, false, Result{Fault: FaultTimeout, Sent: true})
 	f(shaping.Drop, false, Result{Fault: FaultReset, Sent: true})
 	f(shaping.Ignore, true, Result{Fault: FaultTimeout, Sent: true})
 	f(shaping.Ignore, false, Result{Fault: FaultConnect})
 	f(shaping.Ignore, false, Result{Fault: FaultClient, Sent: true})
 	f(shaping.Ignore, false, Result{Fault: FaultProtocol, Sent: true})
+	streamed := request("POST", "/")
+	streamed.stored = false
+	x := &Exchange{car: streamed, begun: 1, headAt: 100, result: Result{Status: 200, Sent: true}}
+	if got := x.sample(); got != shaping.Ignore {
+		t.Errorf("a body that was sent on as it came: %v", got)
+	}
 }
 
 // TestHold: the seat of a route that holds it for the headers is free while the answer is sent, and no seat is given back twice.

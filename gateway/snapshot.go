@@ -33,6 +33,7 @@ type Snapshot struct {
 	room       room
 	pacings    []*pacingConf
 	pressure   *pressureConf // nil: nothing goes by load
+	hints      bool          // peers' pressure and breakers count
 	listeners  map[string]*Listener
 	headers    config.Headers
 	spoofable  []string // lower-case header names of ours whose underscore spellings are removed

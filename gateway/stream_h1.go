@@ -148,7 +148,7 @@ func (x *h1) pieceDue() mono.Time {
 		due = mono.Now().Add(x.conf.idle)
 	}
 	if x.conf.total > 0 {
-		end := x.begun.Add(x.conf.total)
+		end := x.begun.Add(x.conf.total + x.download.waited) // our own waits are not the endpoint's
 		if due == 0 || end < due {
 			due = end
 		}

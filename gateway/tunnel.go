@@ -3,6 +3,7 @@ package gateway
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -68,7 +69,8 @@ func (x *h1) idleTunnel() bool {
 	limit := x.conn.conf.IdleTimeout
 	a, okA := sinceLastByte(x.conn.nc.Raw.SyscallConn())
 	b, okB := sinceLastByte(x.u.raw, nil)
-	return okA && okB && min(a, b) > limit
+	now := mono.Now()
+	return okA && okB && min(a, b, x.download.quietFor(now), x.upload.quietFor(now)) > limit
 }
 
 func sinceLastByte(raw syscall.RawConn, err error) (d time.Duration, ok bool) {
@@ -90,14 +92,16 @@ func sinceLastByte(raw syscall.RawConn, err error) (d time.Duration, ok bool) {
 // still finish; an error ends both. TCP to TCP does not pass through this process's memory.
 func (x *h1) pump(client, upstream net.Conn, expired func() bool) {
 	var both sync.WaitGroup
+	var ended atomic.Bool
 	cut := func() {
+		ended.Store(true)
 		client.Close()   //nolint:errcheck // both copies end by it
 		upstream.Close() //nolint:errcheck // as above
 	}
 	copyTo := func(dst, src net.Conn, n *int64, by *paced) {
 		defer x.gw.shield("tunnel", cut)
 		var err error
-		*n, err = by.copy(dst, src)
+		*n, err = by.copy(dst, src, ended.Load)
 		if w, ok := dst.(interface{ CloseWrite() error }); err != nil || !ok || w.CloseWrite() != nil {
 			cut()
 		}

@@ -57,6 +57,9 @@ func (p *upload) run(x *h1, u *upconn) {
 		if t := x.Exchange.route.timeout; t > 0 {
 			route = due.Add(t)
 		}
+		if x.hasty && (route == 0 || x.due < route) {
+			route = x.due
+		}
 		if due = x.answerDue(due, route); due == 0 {
 			return
 		}

@@ -39,9 +39,9 @@ var (
 	concurrencyLimit    = desc("concurrency_limit", "Requests that a pool may have in progress now; 0 is no limit.", "pool")
 	concurrencyInflight = desc("concurrency_inflight", "Requests that a pool has in progress.", "pool")
 
-	loadLevel   = desc("load", "Load by signal, 1 is full; of signal all the worst of them, by which requests are shed.", "signal")
-	shedTotal   = desc("shed_total", "Requests refused for load before they waited.", "priority")
-	shedShare   = desc("shed_share", "Share of requests that is to be shed, of those that may be.")
+	loadLevel   = desc("load", "Load of the gateway by signal, 1 is full; all: the worst of these and of all pools.", "signal")
+	poolLoad    = desc("pool_load", "Load of a pool's queue, 1 is full.", "pool")
+	shedTotal   = desc("shed_total", "Requests refused for load before they waited, the gateway's or the pool's.", "pool", "priority")
 	degradedOff = desc("degraded", "Whether something is done without for load: 1 or 0.", "feature")
 
 	shapingBytes = desc("shaping_bytes_total", "Bytes of bodies that a shaping rule let pass.", "rule", "direction")

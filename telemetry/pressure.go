@@ -13,10 +13,18 @@ type GateStats struct {
 
 // LoadStats is the load, and what follows from it.
 type LoadStats struct {
-	shaping.Load
-	Shed     shaping.ShedStats
+	Level    float64 // the worst of the gateway's and all pools'
+	Node     shaping.Load
+	Pools    []PoolLoad
 	Features []string // that may be done without
 	Off      []string // those that are
+}
+
+// PoolLoad is the load of a pool's queue, and the requests that were shed, for that or for the gateway's.
+type PoolLoad struct {
+	Pool string
+	shaping.Load
+	Shed [shaping.Bands]uint64
 }
 
 // PacingStats is one direction of a shaping rule.
@@ -45,14 +53,18 @@ func (s sink) load(l LoadStats, ok bool) {
 		return
 	}
 	s.gauge(loadLevel, l.Level, "all")
-	for i, p := range l.Parts {
+	for i, p := range l.Node.Parts {
 		if p.On && p.Known {
 			s.gauge(loadLevel, p.Load, shaping.Signal(i).String())
 		}
 	}
-	s.gauge(shedShare, l.Shed.Share)
-	for b, name := range bandNames {
-		s.counter(shedTotal, l.Shed.Shed[b], name)
+	for _, p := range l.Pools {
+		if p.Known {
+			s.gauge(poolLoad, p.Level, p.Pool)
+		}
+		for b, name := range bandNames {
+			s.counter(shedTotal, p.Shed[b], p.Pool, name)
+		}
 	}
 	off := map[string]bool{}
 	for _, f := range l.Off {

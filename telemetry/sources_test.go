@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"weir/balancer"
-	"weir/shaping"
 	"weir/limiter"
+	"weir/shaping"
 )
 
 func someSources() Sources {
@@ -32,10 +32,10 @@ func someSources() Sources {
 		},
 		Load: func() (LoadStats, bool) {
 			l := LoadStats{Features: []string{"mirror", "retries"}, Off: []string{"mirror"}}
-			l.Level, l.Known = 0.9, true
-			l.Parts[shaping.CPU] = shaping.Part{Load: 0.9, On: true, Known: true}
-			l.Parts[shaping.Memory] = shaping.Part{Load: 0.9, On: true}
-			l.Shed.Share, l.Shed.Shed[shaping.Low] = 0.25, 11
+			l.Level = 0.9
+			l.Node.Parts[shaping.CPU] = shaping.Part{Load: 0.4, On: true, Known: true}
+			l.Node.Parts[shaping.Memory] = shaping.Part{Load: 0.9, On: true}
+			l.Pools = []PoolLoad{{Pool: "api", Load: shaping.Load{Level: 0.9, Known: true}, Shed: [shaping.Bands]uint64{shaping.Low: 11}}}
 			return l, true
 		},
 		Pacings: func() []PacingStats {
@@ -77,16 +77,19 @@ weir_queue_depth{pool="api",priority="critical"} 0
 weir_queue_depth{pool="api",priority="high"} 0
 weir_queue_depth{pool="api",priority="low"} 7
 weir_queue_depth{pool="api",priority="normal"} 0
-# HELP weir_load Load by signal, 1 is full; of signal all the worst of them, by which requests are shed.
+# HELP weir_load Load of the gateway by signal, 1 is full; all: the worst of these and of all pools.
 # TYPE weir_load gauge
 weir_load{signal="all"} 0.9
-weir_load{signal="cpu"} 0.9
-# HELP weir_shed_total Requests refused for load before they waited.
+weir_load{signal="cpu"} 0.4
+# HELP weir_pool_load Load of a pool's queue, 1 is full.
+# TYPE weir_pool_load gauge
+weir_pool_load{pool="api"} 0.9
+# HELP weir_shed_total Requests refused for load before they waited, the gateway's or the pool's.
 # TYPE weir_shed_total counter
-weir_shed_total{priority="critical"} 0
-weir_shed_total{priority="high"} 0
-weir_shed_total{priority="low"} 11
-weir_shed_total{priority="normal"} 0
+weir_shed_total{pool="api",priority="critical"} 0
+weir_shed_total{pool="api",priority="high"} 0
+weir_shed_total{pool="api",priority="low"} 11
+weir_shed_total{pool="api",priority="normal"} 0
 # HELP weir_degraded Whether something is done without for load: 1 or 0.
 # TYPE weir_degraded gauge
 weir_degraded{feature="mirror"} 1
@@ -96,7 +99,7 @@ weir_degraded{feature="retries"} 0
 weir_shaping_bytes_total{direction="download",rule="files"} 1000
 `
 	if err := testutil.GatherAndCompare(observed().registry, strings.NewReader(want), "weir_concurrency_limit", "weir_concurrency_inflight", "weir_queue_depth",
-		"weir_load", "weir_shed_total", "weir_degraded", "weir_shaping_bytes_total"); err != nil {
+		"weir_load", "weir_pool_load", "weir_shed_total", "weir_degraded", "weir_shaping_bytes_total"); err != nil {
 		t.Error(err)
 	}
 }

@@ -28,7 +28,7 @@ const floodColumns = "load | nine tenants sent | served | the worst served of th
 func TestFairFlood(t *testing.T) {
 	steadily(t, func(r *trial) {
 		m := newMill(t, millWorkers, millService)
-		w := startOverload(t, m, map[string]string{"rest": pressured})
+		w := startOverload(t, m, map[string]string{"rest": pressured + "  load_shedding: {}\n"})
 		fair := m.capacity() / 10
 		nine := numbered("tenant-", 9)
 		settle, end := time.Second, either(3500*time.Millisecond, 20*time.Second)

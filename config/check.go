@@ -16,6 +16,7 @@ type checker struct {
 	c      *Config
 	root   *yaml.Node
 	faults *faultList
+	over   bool // root is a section that is laid over one that is right: what it does not give need not be checked
 
 	pools nameSet
 	known *known // filled by checkDimensions and before; nil: the names are not known

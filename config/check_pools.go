@@ -46,6 +46,10 @@ func (k *checker) checkPool(p *Pool, path string) {
 	if problem := p.Breaker.problem(); problem != "" && p.own&breakerTimes != 0 { // else it is that of backpressure
 		k.fault(path+".breaker.max_timeout", "%s", problem)
 	}
+	if k.c.poolNeverAges(p) && !k.faults.paths["backpressure.queue.aging"] {
+		k.fault(path+".connections.queue_timeout", "%s is not more than backpressure.queue.aging, %s, so that nobody here waits long enough: write more, or there less, or leave aging out for a quarter of the wait",
+			formatDuration(*p.Connections.QueueTimeout), formatDuration(k.c.Aging(p)))
+	}
 	k.checkRetryOn(p.Retry.On, path+".retry.on")
 	if at := path + ".connections.idle"; p.Connections.Idle > p.Connections.Max && k.given(at) {
 		k.fault(at, "%d is more than max, %d: no more than max are ever open", p.Connections.Idle, p.Connections.Max)

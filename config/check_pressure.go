@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // usualLevels are the priority levels of a file that gives none.
@@ -35,22 +36,47 @@ func (k *checker) checkBackpressure() {
 	}
 }
 
-// checkPressure checks the backpressure at path, and fills in the levels that it leaves to us.
+// checkPressure checks the backpressure at path, of a section that is laid over another what it gives itself, and fills in what is
+// left to us.
 func (k *checker) checkPressure(b *Backpressure, path string) {
-	s := &b.Signals
-	if s.CPU == 0 && s.Memory == 0 && s.QueueDelay == 0 && s.InFlight < 0 && (b.LoadShedding != nil || len(b.Degrade) > 0) && !k.faultyBelow(under(path, "signals")) {
-		k.fault(under(path, "signals"), "every signal is off, so load is always 0 and load_shedding and degrade never begin: leave one of them on")
-	}
-	if b.LoadShedding != nil {
+	k.checkSignals(b, path)
+	if b.LoadShedding != nil && k.gives("load_shedding") {
 		k.checkLevels(b.LoadShedding, under(path, "load_shedding.priority_levels"))
 	}
-	k.checkConcurrency(&b.Concurrency, under(path, "concurrency"))
-	k.checkQueue(&b.Queue, under(path, "queue"))
-	k.checkDegrade(b.Degrade, under(path, "degrade"))
-	if b.CircuitBreaker != nil {
+	if k.gives("concurrency") {
+		k.checkConcurrency(&b.Concurrency, under(path, "concurrency"))
+	}
+	if k.gives("queue") {
+		k.checkQueue(&b.Queue, under(path, "queue"))
+	}
+	if k.gives("degrade") {
+		k.checkDegrade(b.Degrade, under(path, "degrade"))
+	}
+	if b.CircuitBreaker != nil && k.gives("circuit_breaker") {
 		if problem := b.CircuitBreaker.problem(); problem != "" {
 			k.fault(under(path, "circuit_breaker.max_timeout"), "%s", problem)
 		}
+	}
+}
+
+// gives says whether a key of backpressure is to be checked: always in a file, and in a section laid over another if it is there.
+func (k *checker) gives(key string) bool { return !k.over || lookup(k.root, key, 0) != nil }
+
+// checkSignals checks that there is a signal if something goes by load. The fault is of the key that brought it about.
+func (k *checker) checkSignals(b *Backpressure, path string) {
+	s := &b.Signals
+	sheds := b.LoadShedding != nil && b.LoadShedding.SheddingRate > 0
+	if s.CPU != 0 || s.Memory != 0 || s.QueueDelay != 0 || s.InFlight >= 0 || (!sheds && len(b.Degrade) == 0) || k.faultyBelow(under(path, "signals")) {
+		return
+	}
+	const alone = "every signal is off, so load is always 0 and it never begins: give signals too, with one of them on"
+	switch {
+	case k.gives("signals"):
+		k.fault(under(path, "signals"), "every signal is off, so load is always 0 and load_shedding and degrade never begin: leave one of them on")
+	case sheds && k.gives("load_shedding"):
+		k.fault(under(path, "load_shedding"), alone)
+	default:
+		k.fault(under(path, "degrade"), alone)
 	}
 }
 
@@ -60,9 +86,10 @@ func (k *checker) checkLevels(s *LoadShedding, path string) {
 		return
 	}
 	const levels = "write 1 (high), 2 (normal) or 3 (low)"
-	first := map[int]int{}
+	first, most := map[int]int{}, Ratio(0)
 	for i, l := range s.PriorityLevels {
 		at := fmt.Sprintf("%s[%d]", path, i)
+		most = max(most, l.Multiplier)
 		if !k.given(at + ".multiplier") {
 			k.fault(at+".multiplier", "is missing: write multiplier: 0 (never shed) to 1 (first)")
 		}
@@ -80,6 +107,9 @@ func (k *checker) checkLevels(s *LoadShedding, path string) {
 		default:
 			first[l.Level] = i
 		}
+	}
+	if most == 0 && s.SheddingRate > 0 && !k.faultyBelow(path) {
+		k.fault(path, "every multiplier is 0, so nothing is ever shed: write one above 0, or shedding_rate: 0")
 	}
 }
 
@@ -112,6 +142,9 @@ func (k *checker) checkQueue(q *Queue, path string) {
 	} else if q.By == "" && len(q.Weights) > 0 {
 		k.fault(path+".by", "is missing: weights are of the values of a dimension: write for example by: tenant")
 	}
+	if at := path + ".aging"; q.Aging != nil && neverAges(*q.Aging, q.MaxWait) && !k.faults.paths[path+".max_wait"] {
+		k.fault(at, "%s is not less than max_wait, %s, so that nobody waits long enough: %s", formatDuration(*q.Aging), formatDuration(q.MaxWait), agingAdvice)
+	}
 	if len(q.Weights) > maxQueueWeights {
 		k.fault(path+".weights", "there are %d, at most %d can be: leave out those that default_weight does for", len(q.Weights), maxQueueWeights)
 		return
@@ -127,6 +160,20 @@ func (k *checker) checkQueue(q *Queue, path string) {
 		}
 		first[w.Value] = i
 	}
+}
+
+const agingAdvice = "write less, 0s for never, or leave aging out for a quarter of the wait"
+
+// neverAges says whether nobody who waits that long at most lives to age, though somebody waits and is to age.
+func neverAges(aging, wait time.Duration) bool { return aging > 0 && wait > 0 && aging >= wait }
+
+// poolNeverAges says whether nobody in the queue of p lives to age because of what p gives itself.
+func (c *Config) poolNeverAges(p *Pool) bool {
+	if p.Connections.QueueTimeout == nil || c.Backpressure == nil || c.Backpressure.Queue.Aging == nil {
+		return false
+	}
+	length, wait := c.Queue(p)
+	return length > 0 && neverAges(c.Aging(p), wait)
 }
 
 // degradable is what can be done without.

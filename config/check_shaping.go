@@ -5,6 +5,9 @@ import (
 	"slices"
 )
 
+// leastBurst is the part of a second whose bytes a burst holds at least: timers are too coarse for less, and the rate is not reached.
+const leastBurst = 100
+
 // minShape is the least rate that bodies flow at.
 const minShape = Size(1 << 10)
 
@@ -87,7 +90,22 @@ func (k *checker) checkRates(s *Shaping, path string) {
 			k.fault(path+".guarantee", "%v is more than %s, %v, which no flow exceeds: write as much or less", s.Guarantee, way.key, way.rate)
 		}
 	}
+	k.checkBurst(s, path)
 	if s.Guarantee > 0 && totals == 0 {
 		k.fault(path+".guarantee", "without a total nothing is shared, and every flow has its rate: write total_download: or total_upload: too, or leave guarantee out")
 	}
+}
+
+// checkBurst checks that a burst that is given lets a flow reach its rates.
+func (k *checker) checkBurst(s *Shaping, path string) {
+	rate, key := s.Download, "download"
+	if s.Upload > rate {
+		rate, key = s.Upload, "upload"
+	}
+	least := (rate + leastBurst - 1) / leastBurst
+	if s.Burst == nil || *s.Burst >= least {
+		return
+	}
+	least = (least + 1<<10 - 1) >> 10 << 10 // whole KiB
+	k.fault(path+".burst", "%v is less than goes in 10 ms at %s, %v, so that flows would be much slower: write %v or more, or leave burst out", *s.Burst, key, rate, least)
 }

@@ -30,7 +30,8 @@
 // with its own text and its own list of faults, against the names, routes and expressions that Parse left behind. What must not
 // be done for the network is not: variables, files, aliases.
 // [Config.WithBackpressure] does the same with a backpressure section, and pools follow it: a Pool keeps which values of its
-// breaker its own text gives, so that the others can be given anew.
+// breaker its own text gives, so that the others can be given anew. What the text does not give is right already and is not checked against it;
+// what holds between a key that it gives and one that it does not is, and a fault of that is of the former.
 //
 // # What this package does not do
 //

@@ -21,7 +21,7 @@ func ParseBackpressure(text []byte) (*Backpressure, error) {
 }
 
 // WithBackpressure returns c with the backpressure that a text of the API gives, checked as if it stood in the file. A key of
-// the section that the text gives is replaced as a whole (null: by its default), the others stay as c has them. The error is
+// the section that the text gives is replaced as a whole (null: by its default), the others stay as c has them, and are right already. The error is
 // [Faults]: everything wrong with the text at once, each with its place in it and "body" for a file. c does not change.
 // Variables in the text are not expanded. Linear in the text and the number of pools.
 func (c *Config) WithBackpressure(text []byte) (*Config, error) {
@@ -40,7 +40,7 @@ func (c *Config) WithBackpressure(text []byte) (*Config, error) {
 // pressureChecker returns a checker of a text of the API. Its root is nil, and the reason recorded, if there is nothing to check.
 func pressureChecker(text []byte) *checker {
 	faults := &faultList{file: "body", body: pressureBody}
-	return &checker{root: readExtra(text, faults), faults: faults}
+	return &checker{root: readExtra(text, faults), faults: faults, over: true}
 }
 
 // readPressure returns was, or the defaults, with what the text gives.
@@ -70,6 +70,9 @@ func (k *checker) fitPools() {
 	takeBreaker(k.c.Pools, k.c.Backpressure.CircuitBreaker)
 	for i := range k.c.Pools {
 		p := &k.c.Pools[i]
+		if k.c.poolNeverAges(p) {
+			k.fault("queue.aging", "%s is not less than the queue_timeout of the pool %s, %s, so that nobody waits long enough: %s", formatDuration(k.c.Aging(p)), quote(p.Name), formatDuration(*p.Connections.QueueTimeout), agingAdvice)
+		}
 		if problem := p.Breaker.problem(); problem != "" {
 			k.fault("circuit_breaker", "%s", fmt.Sprintf("with it and what the pool %s gives itself, its breaker.max_timeout, %s", quote(p.Name), problem))
 		}

@@ -36,6 +36,7 @@ type field struct {
 	required bool     // required: must be given, and not empty; required: unless KEY: if that key is empty
 	unless   string   // required: unless KEY
 	words    []word   // words: names of values
+	write    string   // write: what a value that cannot be read should be
 	template string   // template: text or dimensions; ${names} that are no environment variables are left as they are
 }
 
@@ -71,7 +72,7 @@ func layoutOf(t reflect.Type) *layout {
 		f := field{
 			index: i, typ: sf.Type, key: key, doc: sf.Tag.Get("doc"), def: sf.Tag.Get("default"), later: sf.Tag.Get("later"),
 			min: sf.Tag.Get("min"), max: sf.Tag.Get("max"),
-			required: sf.Tag.Get("required") == "true", template: sf.Tag.Get("template"),
+			required: sf.Tag.Get("required") == "true", write: sf.Tag.Get("write"), template: sf.Tag.Get("template"),
 		}
 		if other, ok := strings.CutPrefix(sf.Tag.Get("required"), "unless "); ok {
 			f.required, f.unless = true, other
@@ -138,6 +139,9 @@ func (f *field) set(v reflect.Value, text string) string {
 		return ""
 	}
 	problem := setScalar(v, text)
+	if i := strings.LastIndex(problem, ": write "); i >= 0 && f.write != "" {
+		problem = problem[:i] + ": write " + f.write
+	}
 	if problem == "" {
 		problem = f.check(v, text)
 	}

@@ -34,7 +34,7 @@ func TestPressureDefaults(t *testing.T) {
 		LoadThreshold: 0.8, Signals: Signals{CPU: 0.9, Memory: 0.9, QueueDelay: 50 * time.Millisecond},
 		LoadShedding: &LoadShedding{SheddingRate: 0.1, PriorityLevels: []PriorityLevel{{1, 0.1}, {2, 0.5}, {3, 1}}},
 		Concurrency:  Concurrency{Algorithm: "fixed", Min: 8, Max: 4096},
-		Queue:        Queue{DefaultWeight: 1, MaxWait: 500 * time.Millisecond, MaxLength: 1024, Aging: 125 * time.Millisecond}, Global: true,
+		Queue:        Queue{DefaultWeight: 1, MaxWait: 500 * time.Millisecond, MaxLength: 1024}, Global: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -217,7 +217,7 @@ func TestPressureOfTheAPIIsAsOfTheFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		was, err := Parse("was", []byte(head+"backpressure: {load_threshold: 0.1, queue: {aging: 9s}, load_shedding: {}, circuit_breaker: {half_open: 77}}\n"), noEnv)
+		was, err := Parse("was", []byte(head+"backpressure: {load_threshold: 0.1, queue: {max_wait: 10s, aging: 9s}, load_shedding: {}, circuit_breaker: {half_open: 77}}\n"), noEnv)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +253,8 @@ func drawPressure(t *rapid.T) any {
 	if maybe("shedding") {
 		levels := []any{}
 		for i, n := range rapid.Permutation([]int{1, 2, 3}).Draw(t, "levels")[:rapid.IntRange(0, 3).Draw(t, "n")] {
-			levels = append(levels, map[string]any{"level": n, "multiplier": draw(fmt.Sprint("multiplier", i), 0, 1, 0.3, "5%", 1e-7)})
+			multipliers := []any{1, 0.3, "5%", 1e-7, 0}
+			levels = append(levels, map[string]any{"level": n, "multiplier": draw(fmt.Sprint("multiplier", i), multipliers[:4+min(i, 1)]...)}) // not all 0
 		}
 		b["load_shedding"] = map[string]any{"shedding_rate": draw("rate", 0, 0.1, 1, nil), "priority_levels": levels}
 	}
@@ -261,10 +262,13 @@ func drawPressure(t *rapid.T) any {
 		b["concurrency"] = map[string]any{"algorithm": draw("algorithm", "gradient", "vegas", "aimd"), "min": draw("min", 1, 8), "max": draw("max", 8, 9), "initial": draw("initial", "auto", 8, nil)}
 	}
 	if maybe("queue") {
-		b["queue"] = map[string]any{"by": draw("by", "ip", "path"), "weights": draw("weights", nil, []any{map[string]any{"value": "a b", "weight": 7}}), "max_wait": draw("wait", "0s", "3s"), "max_length": draw("length", 0, 7, nil), "aging": draw("aging", 0, "1m")}
+		b["queue"] = map[string]any{"by": draw("by", "ip", "path"), "weights": draw("weights", nil, []any{map[string]any{"value": "a b", "weight": 7}}), "max_wait": draw("wait", "0s", "3s"), "max_length": draw("length", 0, 7, nil), "aging": draw("aging", nil, 0, "2s")}
 	}
 	if maybe("degrade") {
 		b["degrade"] = []any{map[string]any{"at": draw("at", 0.01, "50%"), "disable": draw("off", []string{"mirror"}, []string{"retries", "access_log"})}, map[string]any{"at": draw("then", 0.51, 1), "disable": []string{"ratelimit_headers"}}}
+	}
+	if s, ok := b["signals"].(map[string]any); ok && b["load_shedding"] == nil && b["degrade"] == nil {
+		s["inflight"] = draw("nothing goes by it", "auto", "off")
 	}
 	if maybe("circuit") {
 		b["circuit_breaker"] = map[string]any{"failure_threshold": draw("failures", 0, 7, nil), "timeout": draw("circuit timeout", "1s", nil)}
@@ -279,8 +283,8 @@ func drawShaping(t *rapid.T) any {
 		return nil
 	}
 	return []any{map[string]any{
-		"name": "s", "routes": draw("shaped", nil, []string{"r"}), "by": draw("flows", "ip", "", nil), "download": draw("down", "1KiB", "10MiB"), "upload": draw("up", 0, "1GiB"),
-		"burst": draw("burst", nil, "1KiB", "5MiB"), "total_download": draw("total", "10MiB", "11MiB"), "guarantee": draw("guarantee", 0, 1, "1KiB"),
+		"name": "s", "routes": draw("shaped", nil, []string{"r"}), "by": draw("flows", "ip", "", nil), "download": draw("down", "1KiB", "10MiB"), "upload": draw("up", 0, "400MiB"),
+		"burst": draw("burst", nil, "4MiB", "5MiB"), "total_download": draw("total", "10MiB", "11MiB"), "guarantee": draw("guarantee", 0, 1, "1KiB"),
 	}}
 }
 

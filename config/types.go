@@ -5,6 +5,7 @@ import "time"
 // The types of this file are the schema of the config file: the tags are the single source for decoding (yaml), defaults
 // (default), required keys, ranges (min, max), the JSON Schema and the reference (doc, enum), and for what this version does
 // not do yet (later: the key is known and refused with that text, unless it holds its default or says enabled: false).
+// write is what to write instead of a value that cannot be read.
 // words are names of values that are no numbers, as in off=0: min and max do not hold for them. alone marks the one key of a struct
 // that may be written without the others: a single value stands for it. template marks values that may hold ${names} that are no environment variables: text, or dimensions, where $${ is left for
 // who fills the template in.

@@ -36,7 +36,7 @@ type LoadShedding struct {
 
 // PriorityLevel is how much of the shed share a priority takes.
 type PriorityLevel struct {
-	Level      int   `yaml:"level" doc:"1 (high), 2 (normal) or 3 (low); critical requests are never shed"`
+	Level      int   `yaml:"level" write:"1 (high), 2 (normal) or 3 (low)" doc:"1 (high), 2 (normal) or 3 (low); critical requests are never shed"`
 	Multiplier Ratio `yaml:"multiplier" min:"0" max:"1" doc:"of the shed share: 0 is never shed, 1 first"`
 }
 
@@ -55,7 +55,7 @@ type Queue struct {
 	DefaultWeight int           `yaml:"default_weight" default:"1" min:"1" max:"1000" doc:"share of the other values, and of requests without one"`
 	MaxWait       Duration      `yaml:"max_wait" default:"500ms" max:"10m" doc:"how long a request waits: longer refuses fewer and adds delay; 0s: nobody waits"`
 	MaxLength     int           `yaml:"max_length" default:"1024" min:"0" max:"1000000" doc:"how many may wait for a pool; 0: nobody waits"`
-	Aging         Duration      `yaml:"aging" default:"125ms" max:"10m" doc:"a priority below critical in which somebody has waited this long has a part of one seat in 16, whatever comes above it: well below max_wait, or nobody lives to have it; 0s: never"`
+	Aging         *Duration     `yaml:"aging" max:"10m" doc:"a priority below critical in which somebody has waited this long has a part of one seat in 16, whatever comes above it: less than max_wait and than queue_timeout of pools; 0s: never; default 125ms, or a quarter of the wait where that is less"`
 }
 
 // QueueWeight is the share of one value of the queue's dimension.
@@ -105,6 +105,26 @@ func (c *Config) Queue(p *Pool) (length int, wait time.Duration) {
 		q.MaxWait = *p.Connections.QueueTimeout
 	}
 	return q.MaxLength, q.MaxWait
+}
+
+// usualAging is the longest time after which a priority ages if the file does not say.
+const usualAging = 125 * time.Millisecond
+
+// Aging returns the time after which a priority ages in the queue of p, a pool of c: what backpressure.queue gives, or else
+// 125ms, or a quarter of what [Config.Queue] says of waiting if that is less; 0 is never.
+func (c *Config) Aging(p *Pool) time.Duration {
+	_, wait := c.Queue(p)
+	if c.Backpressure == nil {
+		return (&Queue{}).agingIn(wait)
+	}
+	return c.Backpressure.Queue.agingIn(wait)
+}
+
+func (q *Queue) agingIn(wait time.Duration) time.Duration {
+	if q.Aging != nil {
+		return *q.Aging
+	}
+	return min(usualAging, wait/4)
 }
 
 // Multiplier returns how much of the shed share the requests of a level take: 0 is critical, 3 low. A nil s sheds nothing.

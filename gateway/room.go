@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"time"
 
 	"weir/config"
 	"weir/internal/mono"
@@ -40,14 +39,14 @@ func (p *compiler) compileRoom() error {
 // gate says how many of a pool's requests are in progress and wait.
 func (p *compiler) gate(pc *poolConf) {
 	c := pc.conf
-	pc.gateConf = shaping.GateConfig{Limit: c.Connections.Max * max(1, len(c.Endpoints)), Aging: defaultAging}
+	pc.gateConf = shaping.GateConfig{Limit: c.Connections.Max * max(1, len(c.Endpoints))}
 	pc.gateConf.MaxLength, pc.gateConf.MaxWait = p.conf.Queue(c)
+	pc.gateConf.Aging = p.conf.Aging(c)
 	pc.fixed = true
 	b := p.conf.Backpressure
 	if b == nil {
 		return
 	}
-	pc.gateConf.Aging = b.Queue.Aging
 	if pc.fixed = b.Concurrency.Algorithm == "fixed"; pc.fixed {
 		return
 	}
@@ -58,9 +57,6 @@ func (p *compiler) gate(pc *poolConf) {
 	most := min(b.Concurrency.Max, pc.gateConf.Limit)
 	pc.tuningConf = shaping.EstimatorConfig{Algorithm: algorithm, Min: min(b.Concurrency.Min, most), Max: most, Initial: min(b.Concurrency.Initial, most)}
 }
-
-// defaultAging is that of the queues of a configuration without backpressure.
-const defaultAging = 125 * time.Millisecond
 
 // shapeGate gives the live gate the numbers of pc. An estimator of the same algorithm keeps what it has learnt.
 func (pc *poolConf) shapeGate(now mono.Time) (err error) {

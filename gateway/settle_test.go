@@ -128,7 +128,7 @@ func TestSettle(t *testing.T) {
 			sent = sent || c.scripted(i).Sent
 		}
 		spent := len(x.uses) > 0 && x.verdict.Reason != Limited
-		refund := spent && !sent && x.verdict.Reason != Pass && !x.fellBack
+		refund := spent && !sent && x.verdict.Reason != Pass && !x.consoled
 		if panics && x.verdict.Reason == Internal && x.sent != sent { // it panicked before it could tell
 			return
 		}

@@ -240,7 +240,7 @@ func (x *Exchange) explainQueue(p *poolConf) ExplainedQueue {
 	q := ExplainedQueue{Priority: x.priority.String(), AtOnce: f.AtOnce, Before: f.Position}
 	band := x.priority.band()
 	q.Shed = x.gw.pressure.node.odds(band)
-	if p.gate.Backlogged(x.class()) {
+	if p.gate.Crowds(x.class()) {
 		q.Shed += (1 - q.Shed) * p.control.odds(band)
 	}
 	q.Shed = round3(q.Shed)

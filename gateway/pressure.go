@@ -171,14 +171,14 @@ func (p *pressure) tickPool(pc *poolConf, st *shaping.GateStats, now mono.Time) 
 // level is the load of the gateway and its pools, the worst of them.
 func (p *pressure) level() float64 { return math.Float64frombits(p.worst.Load()) }
 
-// shed refuses a request for load, or lets it pass. For the gateway's, whoever it falls to; for a pool's only who asks for more than its share:
-// whose flow waits in the queue already. Others would pay for the crowd that they do not belong to.
+// shed refuses a request for load, or lets it pass. For the gateway's, whoever it falls to; for a pool's only those whose flow makes the queue long.
+// Others would pay for a crowd that they do not belong to.
 func (x *Exchange) shed(pool *pool) (v Verdict, refused bool) {
 	node, band := &x.gw.pressure.node, x.priority.band()
 	by := node
 	switch {
 	case node.sheds(band):
-	case pool.control.sheds(band) && pool.gate.Backlogged(x.class()):
+	case pool.control.sheds(band) && pool.gate.Crowds(x.class()):
 		by = &pool.control
 	default:
 		return v, false

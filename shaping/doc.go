@@ -26,34 +26,41 @@
 // holds its seat. With w the weight of a flow and S its start, in the virtual time v of the lane (each request brings w; it is charged by
 // its own):
 //
-//	a flow begins to wait      S = max(v, S)
-//	a seat is given            to the flow with the least S, of which who came first;  v = S, then S = S + 1/w
+//	a flow begins to wait      S = max(v − k/w, S)
+//	a seat is given            to the flow with the least S, of which who came first;  v = max(v, S), then S = S + 1/w
 //
-// A request that leaves the queue without a seat changes neither. While a flow waits, v ≤ S ≤ v + 1/w: the least start is served, so v
-// passes none that waits, and a start is only ever 1/w beyond what v was then. So S is remembered while the flow does not wait, until v
-// has reached it: a debt of less than one request, without which a flow that comes back all the time would be served as soon as it came.
+// The k is credit, of 16 requests. Goyal has none; then what arrives at random, at less than its share but now and then several at once, waits for a
+// turn of everybody with each, as if it had asked for too much. So a flow that was away may have up to k requests served as if they had come while it
+// was. It costs the others that: each flow may delay those that wait all the time by k requests of its own, again when v has gone on by as much.
 //
-// Bound. Over an interval in which v goes from v1 to v2, a flow that waits all the time is served W times, with
+// A request that leaves the queue without a seat changes neither. While a flow waits, v − k/w ≤ S ≤ v + 1/w: the least start is served, so v
+// passes none that waits, and a start is only ever 1/w beyond what v was then. Once S ≥ v, it stays so while the flow waits: who waits all the time
+// has no credit. S is remembered while the flow does not wait until v has reached S + k, for then it is as good as new. Were it not, a flow that
+// comes back all the time would be served as soon as it came.
 //
-//	v2 − v1 − 1/w  ≤  W/w  ≤  v2 − v1 + 1/w
+// Bound. Over an interval in which v goes from v1 to v2, a flow that waits all the time is served W times, and any flow at all, with w the
+// least weight it brings, with
 //
-// as S moves by 1/w each time, from within 1/w of v1 to within 1/w of v2. The right side holds for any flow. So for f, which waits all
-// the time, and any other g
+//	W/w  ≥  v2 − v1 − 1/w          if it waits all the time
+//	W/w  ≤  v2 − v1 + 1/w + k/w    whatever it does; without k/w if it waits all the time and has S ≥ v1
 //
-//	Wg/wg − Wf/wf  ≤  1/wf + 1/wg
+// as S moves by 1/w each time, from v1 − k/w or later to v2 + 1/w or earlier; and if S < v at the end, v has not moved, and the first holds too. So for
+// f, which waits all the time, and any other g
 //
-// that is: nobody gets more for its weight than who waits all the time, but for one request of each. Those that do wait all the time
-// are equal, and the others get all they ask for: the weighted max-min fair division of the seats given in the lane. And a request with
-// j of its flow f before it starts at v + (j+1)/wf at most, so it is among the next
+//	Wg/wg − Wf/wf  ≤  1/wf + 1/wg + k/wg
 //
-//	N = 1 + j + Σ (1 + ⌈(j+1)·wg/wf⌉)   over the other flows g that wait meanwhile
+// that is: nobody gets more for its weight than who waits all the time, but for one request of each and its credit. Those that do wait all the time
+// are equal but for one request of each, and the others get all they ask for: the weighted max-min fair division of the seats given in the lane. And a
+// request with j of its flow f before it starts at v + (j+1)/wf at most, so it is among the next
+//
+//	N = 1 + j + Σ (1 + k + ⌈(j+1)·wg/wf⌉)   over the other flows g that wait meanwhile
 //
 // seats of its lane.
 //
-// Memory. At most MaxLength flows wait, and a lane remembers at most MaxLength debts, or 64 if that is more. When there are more, v
-// moves up to where the least of them ends: no debt is lost, but who comes then starts as much later, by 1/w of the lightest flow at
-// most, and the bounds are wider by that. A flood of flows that come once leaves one that waits all the time the share it had if as
-// many of them as are remembered waited.
+// Memory. At most MaxLength flows wait, and a lane remembers at most MaxLength that do not, or 64 if that is more. When there are more, the least
+// start is forgotten, and from then on no flow that is not known starts earlier: so nobody gets back what it owed, and who is new has less credit, or
+// none, until v has gone on; at worst it starts after v, by 1/w of the lightest flow, and its bounds are wider by that. A flood of flows that come
+// once leaves one that waits all the time, after k requests of each of as many as are remembered, the share it had if so many waited.
 //
 // # Ageing: the open seat
 //
@@ -72,7 +79,7 @@
 //	M = N + Σ (1 + ⌊N·c/d⌋)   over the other bands below Critical, d what each costs
 //
 // as in a lane: its N-th start is at most N·c beyond that of the last open seat. So a request has its seat, once it has waited for Aging, within
-// 16·M seats, with N as above. For a low one that is 16·(7N+2), so 144 if it is next in its lane; and in the long run its band has 1 seat in
+// 16·M seats, with N as above. For a low one that is 16·(7N+2), so 144 if it is alone in its lane; and in the long run its band has 1 seat in
 // 112 at least, Normal 1 in 56, High 1 in 28. That holds whatever comes from above, but for a queue that is full of it, and is nothing to those
 // whose time ends before.
 //
@@ -98,6 +105,6 @@
 //
 // The gate counts requests, not the time they hold a seat: a flow of slow requests holds more seats than its share. It is fair among
 // those who wait, and does not charge who finds a seat free. It takes no seat back and keeps none free for anybody: what is critical
-// may wait until one is left. It does not believe a flow's name: who can make up names can have as many shares. It knows no HTTP, calls
+// may wait until one is left. It does not believe a flow's name: who can make up names can have as many shares, each with its credit. It knows no HTTP, calls
 // no clock, and has no goroutine; a wait is bounded by a timer, and a client that went away is noticed within 50 ms and only while it waits.
 package shaping

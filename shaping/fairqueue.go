@@ -14,7 +14,13 @@ const unit virtual = 1 << 32
 
 func (v virtual) after(u virtual) bool { return int64(v-u) > 0 }
 
-// leastDebtors is how many flows in debt a lane remembers at least.
+// step is what a request of weight w is charged.
+func step(w uint64) virtual { return unit / virtual(w) }
+
+// credit is how many requests a flow that has been away may have served as if it had waited.
+const credit = 16
+
+// leastDebtors is how many flows that owe a lane remembers at least.
 const leastDebtors = 64
 
 // openEvery is how many of the seats given while more than one band waits have an open one among them.
@@ -30,18 +36,19 @@ type fairQueue struct {
 	lanes   [Bands]lane
 	length  int
 	turns   uint64
-	debtors int // how many flows in debt a lane remembers
+	debtors int // how many flows that owe a lane remembers
 	closed  int // seats given while more than one band waited, since the last open one; at most openEvery-1
 	opened  int // the openStart of the lane that had the last open seat, or of a later one
 }
 
-// lane is a band: v, and the flows that wait there or are in debt. What happens in other lanes does not change the order in it.
+// lane is a band: v, and the flows that wait there or owe something. What happens in other lanes does not change the order in it.
 type lane struct {
-	v         virtual // the start of whom was served last, or later
+	v         virtual // the latest start of all that were served
+	floor     virtual // flows that are not known start here, or later if they have more than their credit; v-credit*unit at least
 	flows     map[uint64]*flow
 	order     laneHeap // those that wait, next to be served first
 	longest   laneHeap // the same, greatest backlog for its weight first
-	debt      laneHeap // those that don't wait and have start after v, least debt first
+	debt      laneHeap // those that don't wait and have start after floor, least start first
 	line      list     // who waits, the oldest first
 	length    int
 	openStart int // of its next open seat, among those of other lanes
@@ -125,10 +132,11 @@ func (q *fairQueue) push(w *waiter) {
 	f := l.flows[w.id]
 	switch {
 	case f == nil:
-		f = &flow{id: w.id, start: l.v}
+		f = &flow{id: w.id, start: l.begin(nil, w.weight)}
 		l.flows[w.id] = f
 	case f.length == 0:
 		l.debt.remove(f)
+		f.start = l.begin(f, w.weight)
 	}
 	f.weight = w.weight
 	f.length++
@@ -144,6 +152,18 @@ func (q *fairQueue) push(w *waiter) {
 	f.turn = q.turn()
 	l.order.push(f)
 	l.longest.push(f)
+}
+
+// begin returns the start of f, or if nil of a flow that is not known, should it begin to wait now with a request of weight w.
+func (l *lane) begin(f *flow, w uint64) virtual {
+	start := l.floor
+	if f != nil {
+		start = f.start
+	}
+	if least := l.v - credit*step(w); least.after(start) {
+		return least
+	}
+	return start
 }
 
 func (q *fairQueue) turn() uint64 {
@@ -163,12 +183,12 @@ func (q *fairQueue) serve(w *waiter, open bool) {
 	}
 	if f.start.after(l.v) {
 		l.v = f.start
+		l.forgive()
 	}
-	f.start += unit / virtual(w.weight)
+	f.start += step(w.weight)
 	f.turn = q.turn()
 	l.order.fix(f)
 	q.remove(w)
-	l.forgive()
 }
 
 // remove takes w out of the queue, from wherever it stands, at no charge.
@@ -186,20 +206,23 @@ func (q *fairQueue) remove(w *waiter) {
 	}
 	l.order.remove(f)
 	l.longest.remove(f)
-	if !f.start.after(l.v) {
+	if !f.start.after(l.floor) {
 		delete(l.flows, f.id)
 		return
 	}
 	l.debt.push(f)
-	if l.debt.len() > q.debtors { // nobody's debt is lost: v moves up to where the least of them ends
-		l.v = l.debt.top().start
+	for l.debt.len() > q.debtors { // who owes least is forgotten, and nobody who is not known starts earlier
+		l.floor = l.debt.top().start
 		l.forgive()
 	}
 }
 
-// forgive forgets the flows whose debt v has reached.
+// forgive forgets the flows that begin no later than those that are not known.
 func (l *lane) forgive() {
-	for l.debt.len() > 0 && !l.debt.top().start.after(l.v) {
+	if least := l.v - credit*unit; least.after(l.floor) {
+		l.floor = least
+	}
+	for l.debt.len() > 0 && !l.debt.top().start.after(l.floor) {
 		f := l.debt.top()
 		l.debt.remove(f)
 		delete(l.flows, f.id)
@@ -244,18 +267,21 @@ func (q *fairQueue) ahead(c Class, aging time.Duration, most int) int {
 
 // ahead is the same within the lane.
 func (l *lane) ahead(c Class, most int) (n int) {
-	start, mine := l.v, l.flows[c.Flow]
-	if mine != nil {
+	mine := l.flows[c.Flow]
+	var start virtual
+	if mine != nil && mine.length > 0 {
 		n += mine.length
-		start = mine.start + virtual(mine.length)*(unit/virtual(c.weight()))
+		start = mine.start + virtual(mine.length)*step(c.weight())
+	} else {
+		start = l.begin(mine, c.weight())
 	}
 	for i, f := range l.order.flows {
 		if i == most {
 			break
 		}
 		if f != mine && start.after(f.start) {
-			step := unit / virtual(f.weight)
-			n += int(min(virtual(f.length), (start-f.start+step-1)/step))
+			each := step(f.weight)
+			n += int(min(virtual(f.length), (start-f.start+each-1)/each))
 		}
 	}
 	return n

@@ -22,6 +22,7 @@ type plainQueue struct {
 
 type plainLane struct {
 	v      virtual
+	floor  virtual // nobody starts earlier
 	starts map[uint64]virtual
 	turns  map[uint64]int
 }
@@ -47,9 +48,14 @@ const anyFlow = math.MaxUint64
 func (p *plainQueue) push(w *waiter) {
 	l := &p.bands[w.band]
 	if len(p.at(w.band, w.id)) == 0 {
-		if s, ok := l.starts[w.id]; !ok || l.v.after(s) {
-			l.starts[w.id] = l.v
+		start, ok := l.starts[w.id]
+		if !ok {
+			start = l.floor
 		}
+		if least := l.v - credit*(unit/virtual(w.weight)); least.after(start) {
+			start = least
+		}
+		l.starts[w.id] = start
 		p.turn++
 		l.turns[w.id] = p.turn
 	}
@@ -121,7 +127,9 @@ func (p *plainQueue) remove(w *waiter) {
 func (p *plainQueue) serve(w *waiter, open bool) {
 	l := &p.bands[w.band]
 	p.seats = append(p.seats, plainSeat{w.band, p.several(), open})
-	l.v = l.starts[w.id]
+	if l.starts[w.id].after(l.v) {
+		l.v = l.starts[w.id]
+	}
 	l.starts[w.id] += unit / virtual(w.weight)
 	p.turn++
 	l.turns[w.id] = p.turn
@@ -144,8 +152,11 @@ func TestFairQueueIsItsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		aging := time.Duration(rapid.SampledFrom([]int{0, 5, 40}).Draw(t, "ageing"))
 		q, p := newQueue(100), &plainQueue{}
+		v := virtual(rapid.SampledFrom([]int{0, -1, math.MaxInt, -3 << 32, 1 << 40}).Draw(t, "v")) // it is about to wrap, or not
+		floor := v - unit*virtual(rapid.IntRange(0, credit).Draw(t, "credit"))
 		for b := range p.bands {
-			p.bands[b] = plainLane{starts: map[uint64]virtual{}, turns: map[uint64]int{}}
+			p.bands[b] = plainLane{v: v, floor: floor, starts: map[uint64]virtual{}, turns: map[uint64]int{}}
+			q.lanes[b].v, q.lanes[b].floor = v, floor
 		}
 		copies := map[*waiter]*waiter{}
 		for now := mono.Time(1); now < 400; now++ {
@@ -207,6 +218,11 @@ func anyOf(t *rapid.T, ws []*waiter) *waiter {
 func TestAheadIsWhatComesFirst(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := newQueue(100)
+		if rapid.Bool().Draw(t, "credit") {
+			for b := range q.lanes {
+				q.lanes[b].floor -= credit * unit
+			}
+		}
 		aging := time.Duration(rapid.IntRange(0, 1).Draw(t, "ageing"))
 		class := func() Class {
 			id := rapid.Uint64Range(0, 5).Draw(t, "flow")

@@ -150,7 +150,7 @@ func TestAgedAreServed(t *testing.T) {
 		}
 		turns := before + 1
 		for f := range mine {
-			turns += 1 + turnsOf(before+1, weights[f], weights[mine])
+			turns += 1 + credit + turnsOf(before+1, weights[f], weights[mine])
 		}
 		bound := turns
 		for b := High; b < Bands; b++ {

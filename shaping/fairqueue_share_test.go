@@ -8,7 +8,7 @@ import (
 )
 
 // Two flows that wait all the time are served alike for their weights, give or take one request of each, over every interval: the
-// bound of Goyal, Vin and Cheng. Others come and go.
+// bound of Goyal, Vin and Cheng. Others come and go, with credit.
 func TestFairnessBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.Uint16Range(1, 50), 2, 6).Draw(t, "weights")

@@ -29,7 +29,7 @@
 //	a flow begins to wait      S = max(v − k/w, S)
 //	a seat is given            to the flow with the least S, of which who came first;  v = max(v, S), then S = S + 1/w
 //
-// The k is credit, of 16 requests. Goyal has none; then what arrives at random, at less than its share but now and then several at once, waits for a
+// The k is credit, of 32 requests. Goyal has none; then what arrives at random, at less than its share but now and then several at once, waits for a
 // turn of everybody with each, as if it had asked for too much. So a flow that was away may have up to k requests served as if they had come while it
 // was. It costs the others that: each flow may delay those that wait all the time by k requests of its own, again when v has gone on by as much.
 //

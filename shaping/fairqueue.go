@@ -18,7 +18,7 @@ func (v virtual) after(u virtual) bool { return int64(v-u) > 0 }
 func step(w uint64) virtual { return unit / virtual(w) }
 
 // credit is how many requests a flow that has been away may have served as if it had waited.
-const credit = 16
+const credit = 32
 
 // leastDebtors is how many flows that owe a lane remembers at least.
 const leastDebtors = 64

@@ -31,7 +31,7 @@ func TestFairFlood(t *testing.T) {
 		w := startOverload(t, m, map[string]string{"rest": pressured + "  load_shedding: {}\n"})
 		fair := m.capacity() / 10
 		nine := numbered("tenant-", 9)
-		settle, end := time.Second, either(3500*time.Millisecond, 20*time.Second)
+		settle, end := either(time.Second, 4*time.Second), either(3500*time.Millisecond, 24*time.Second) // when the gate has found its size
 		run := func(load string, flood float64) (all, worst float64, o fate) {
 			c := &crowd{addr: w.addr("web"), patience: clientPatience}
 			for _, name := range nine {

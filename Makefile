@@ -26,13 +26,13 @@ build: ## static binary bin/weir, profile-guided if default.pgo is there
 run: ## the gateway with the example configuration
 	$(GO) run . run -c config.example.yaml
 
-test: ## everything: fuzz smoke, race, unit, benchmarks' own tests, black box (under 10 min on 2 cores)
+test: ## everything: fuzz smoke, race, unit, benchmarks' own tests, black box (about 12 min on 2 cores)
 	./scripts/fuzz.sh 1s
 	cd tests/bench && $(GO) vet ./... && $(GO) test ./...
 	cd tests/bench/limiters && $(GO) vet ./... && $(GO) test ./...
 	$(GO) test -race -timeout 6m $(UNIT)
 	$(GO) test -timeout 4m $(PLAIN)
-	$(GO) test -timeout 8m ./tests/...
+	$(GO) test -timeout 14m ./tests/...
 
 unit: ## unit and property tests
 	$(GO) test -timeout 4m $(UNIT)
@@ -44,7 +44,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 	./scripts/fuzz.sh $(FUZZTIME)
 
 blackbox: ## the real binary against real peers
-	$(GO) test -timeout 8m ./tests/...
+	$(GO) test -timeout 14m ./tests/...
 
 bench-tools: build
 	cd tests/bench && $(GO) build -o ../../$(BENCH) .

@@ -130,7 +130,7 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 			nc.Close() //nolint:errcheck // the error to report is the other
 			return nil, fmt.Errorf("%w: %w", errHandshake, err)
 		}
-		c.Conn, c.secure = t, true
+		c.Conn, c.final = t, true
 	}
 	c.rd = http1.NewReader(&c.wire)
 	if d.tls == nil {

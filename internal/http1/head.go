@@ -51,6 +51,12 @@ func (h *Head) ParseRequest(buf []byte, lim Limits) (int, Fault) { return h.pars
 // ParseResponse is ParseRequest for a response head.
 func (h *Head) ParseResponse(buf []byte, lim Limits) (int, Fault) { return h.parse(buf, lim, false) }
 
+// ParseTrailers is ParseRequest for the fields that end a chunked body, and the empty line behind them.
+func (h *Head) ParseTrailers(buf []byte, lim Limits) (int, Fault) {
+	h.lines, h.trailer = max(h.lines, 1), true
+	return h.parse(buf, lim, false)
+}
+
 func (h *Head) parse(buf []byte, lim Limits, request bool) (int, Fault) {
 	h.Buf = buf
 	for {

@@ -9,7 +9,7 @@ import (
 // alarm is the deadline of one direction of a connection that is not a socket. It does what a socket's does: a call that is under way at
 // that instant is ended, one that begins later fails at once, and the instant may be moved meanwhile. The zero value needs fire.
 type alarm struct {
-	fire func() // ends the call under way; called without a lock, from any goroutine, and not after the alarm was moved
+	fire func() // ends the call under way; called in a goroutine of its own, when the alarm may have been moved already
 
 	mu    sync.Mutex
 	at    time.Time // zero: never
@@ -28,12 +28,10 @@ func (a *alarm) set(t time.Time) {
 	}
 	wait := time.Until(t)
 	if wait <= 0 {
-		a.rung = true
-		fire := a.busy
-		a.mu.Unlock()
-		if fire {
-			a.fire()
+		if a.rung = true; a.busy {
+			time.AfterFunc(0, a.fire)
 		}
+		a.mu.Unlock()
 		return
 	}
 	if a.timer == nil {

@@ -156,7 +156,8 @@ func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
 		}
 		x.u = u
 		r := x.exchange(u)
-		if r.Fault == FaultReset && u.used > 0 && !fresh && x.Replayable() && idempotent(x.Method()) && u.reads <= 1 {
+		stale := u.used > 0 && idempotent(x.Method()) && u.reads <= 1 || !r.Sent
+		if r.Fault == FaultReset && stale && !fresh && x.Replayable() {
 			x.dropUpstream()
 			continue
 		}
@@ -268,6 +269,8 @@ func (x *h1) answerFault(u *upconn, err error) Result {
 		r.Fault = FaultProtocol
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		r.Fault = FaultTimeout
+	case errors.Is(err, errNotActedOn):
+		r.Sent = false
 	case errors.Is(err, errAborted):
 		r.Fault = FaultClient
 	case errors.Is(err, io.EOF):

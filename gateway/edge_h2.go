@@ -76,6 +76,7 @@ func (g *Gateway) serveH2(nc *tls.Conn, listener string, already []byte) {
 	defer g.leaveSession(s)
 	server.ServeConn(s.conn(), &http2.ServeConnOpts{BaseConfig: s.base, Handler: s})
 	close(s.over)
+	s.leaving.Do(func() {}) // no drain begins any more
 	s.farewell.Wait()
 	nc.Close() //nolint:errcheck // it is closed already, but for a panic
 }

@@ -46,12 +46,8 @@ func newRound(l *link) *round {
 	ctx := context.WithValue(context.Background(), taken{}, &r.given)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: r.got1xx})
 	r.ctx, r.cancel = context.WithCancel(ctx)
-	r.reading.fire = func() {
-		if r.wire.lateRead(os.ErrDeadlineExceeded) != nil {
-			r.cancel()
-		}
-	}
-	r.writing.fire = r.cancel
+	r.reading.check = func() error { return r.wire.lateRead(os.ErrDeadlineExceeded) }
+	r.reading.cut, r.writing.cut = r.cancel, r.cancel
 	return r
 }
 
@@ -60,11 +56,7 @@ func (r *round) Write(p []byte) (int, error) {
 	if err := r.writing.begin(); err != nil {
 		return 0, err
 	}
-	err := r.write(p)
-	if late := r.writing.end(); late && err != nil {
-		err = os.ErrDeadlineExceeded
-	}
-	if err != nil {
+	if err := r.writing.end(r.write(p)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -208,10 +200,11 @@ func (r *round) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := r.read(p)
-	if late := r.reading.end(); late && n == 0 && err != nil && err != io.EOF {
-		err = os.ErrDeadlineExceeded
+	if err == io.EOF {
+		r.reading.end(nil) //nolint:errcheck // it has none
+		return n, err
 	}
-	return n, err
+	return n, r.reading.end(err)
 }
 
 func (r *round) read(p []byte) (int, error) {
@@ -245,9 +238,13 @@ func (r *round) appendHead(b []byte) []byte {
 	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
 		delete(resp.Header, name) // not HTTP/2's: they would be believed
 	}
+	length, sized := resp.Header["Content-Length"]
+	if len(length) == 1 && (len(resp.Trailer) > 0 || isGRPC(resp.Header.Get("Content-Type"))) {
+		delete(resp.Header, "Content-Length") // HTTP/1 has trailers only behind chunks
+		sized = false
+	}
 	b = appendHTTPFields(b, resp.Header, "")
 	r.answer.src = resp.Body
-	_, sized := resp.Header["Content-Length"]
 	switch {
 	case sized, r.request.Method == http.MethodHead, http1.NoBody(resp.StatusCode):
 	case resp.ContentLength == 0: // it ended with its head

@@ -41,7 +41,7 @@ var errBadAnswer = errors.New("BUG: an answer that HTTP/2 cannot say")
 // newStream takes the request's head.
 func newStream(s *session, w http.ResponseWriter, r *http.Request) *stream {
 	st := &stream{sess: s, w: w, r: r, ctl: http.NewResponseController(w)}
-	st.reading.fire, st.writing.fire = st.lateRead, st.lateWrite
+	st.reading.check, st.reading.cut, st.writing.cut = st.lateRead, st.cutRead, st.cutWrite
 	st.head = st.appendHead(make([]byte, 0, 512))
 	return st
 }
@@ -66,8 +66,12 @@ func (s *stream) appendHead(b []byte) []byte {
 	if tunnel {
 		return append(s.appendUpgrade(b), '\r', '\n')
 	}
+	length, sized := r.Header["Content-Length"]
+	if len(length) == 1 && len(r.Trailer) > 0 && r.ContentLength > 0 {
+		delete(r.Header, "Content-Length") // HTTP/1 has trailers only behind chunks
+		sized = false
+	}
 	b = appendHTTPFields(b, r.Header, "")
-	_, sized := r.Header["Content-Length"]
 	if r.ContentLength != 0 || sized {
 		s.body.src = r.Body
 	}
@@ -91,21 +95,23 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.body.Read(p)
-	if late := s.reading.end(); late && n == 0 && err != nil && err != io.EOF {
-		err = os.ErrDeadlineExceeded
+	if err == io.EOF {
+		s.reading.end(nil) //nolint:errcheck // it has none
+		return n, err
 	}
-	return n, err
+	return n, s.reading.end(err)
 }
 
-// lateRead ends a read whose time is up. The stream brings nothing after it.
-func (s *stream) lateRead() {
-	if s.wire.lateRead(os.ErrDeadlineExceeded) != nil {
-		s.ctl.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a stream that has ended fails its reads anyway
-	}
+// lateRead says what a read meets whose time seems to be up.
+func (s *stream) lateRead() error { return s.wire.lateRead(os.ErrDeadlineExceeded) }
+
+// cutRead ends the reading side. The stream brings nothing after it.
+func (s *stream) cutRead() {
+	s.ctl.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a stream that has ended fails its reads anyway
 }
 
-// lateWrite resets the stream: what was begun cannot go on.
-func (s *stream) lateWrite() {
+// cutWrite resets the stream: what was begun cannot go on.
+func (s *stream) cutWrite() {
 	s.ctl.SetWriteDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
 }
 
@@ -114,11 +120,7 @@ func (s *stream) Write(p []byte) (int, error) {
 	if err := s.writing.begin(); err != nil {
 		return 0, err
 	}
-	err := s.write(p)
-	if late := s.writing.end(); late && err != nil {
-		err = os.ErrDeadlineExceeded
-	}
-	if err != nil {
+	if err := s.writing.end(s.write(p)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -224,8 +226,8 @@ func (s *stream) Close() error {
 
 // kill resets the stream, whatever it is doing.
 func (s *stream) kill() {
-	s.ctl.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a stream that has ended needs none
-	s.lateWrite()
+	s.cutRead()
+	s.cutWrite()
 }
 
 // LocalAddr returns the address that the client connected to.

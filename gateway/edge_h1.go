@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"sync"
@@ -231,8 +230,8 @@ func (x *h1) badHead(err error) bool {
 	var f http1.Fault
 	switch {
 	case errors.As(err, &f):
-		if f == http1.BadVersion && x.conn.number == 1 && x.conn.conf.HTTP2 && !bytes.Contains(bytes.ToUpper(x.req.Buf), []byte("HTTP/")) {
-			return false // no HTTP/1, and not how HTTP/2 begins: no answer would be understood
+		if f == http1.BadVersion && x.conn.foreign(x.req.Buf) {
+			return false
 		}
 		v.Detail = f.Error()
 		if f.TooLarge() {

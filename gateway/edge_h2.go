@@ -145,6 +145,13 @@ func (c *h1conn) speaksH2() bool {
 	}
 }
 
+// foreign reports whether a connection that may bring HTTP/2 began with neither that nor anything like HTTP/1, whose client would not
+// understand an answer: neither a path nor a version.
+func (c *h1conn) foreign(line []byte) bool {
+	_, target, _ := bytes.Cut(line, []byte(" "))
+	return c.number == 1 && c.conf.HTTP2 && len(target) > 0 && target[0] != '/' && !bytes.Contains(target, []byte("HTTP/"))
+}
+
 // becomeH2 hands the connection over, with what was read of it.
 func (c *h1conn) becomeH2() {
 	already := bytes.Clone(c.rd.Bytes())

@@ -30,6 +30,7 @@ type session struct {
 	gw       *Gateway
 	nc       *tls.Conn
 	listener string
+	conf     *Listener // when it began: what a stream keeps to once the listener is gone
 	frames   *frames
 	base     *http.Server
 
@@ -53,7 +54,7 @@ func (g *Gateway) serveH2(nc *tls.Conn, listener string, already []byte) {
 		nc.Close() //nolint:errcheck // it is of no more use
 		return
 	}
-	s := &session{gw: g, nc: nc, listener: listener, over: make(chan struct{})}
+	s := &session{gw: g, nc: nc, listener: listener, conf: conf, over: make(chan struct{})}
 	s.frames = newFrames(nc.Conn, already, conf.HeaderTimeout)
 	s.base = &http.Server{
 		MaxHeaderBytes: conf.Limits.Bytes + 32*conf.Limits.Fields + 4<<10, // the codec says 431 before, as it does to HTTP/1
@@ -97,7 +98,7 @@ func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	st := newStream(s, w, r)
 	nc := *s.nc
 	nc.Conn, nc.Raw = st, nil
-	c := &h1conn{gw: s.gw, nc: &nc, listener: s.listener, stream: st, number: 1}
+	c := &h1conn{gw: s.gw, nc: &nc, listener: s.listener, conf: s.conf, stream: st, number: 1}
 	c.Conn, c.final = st, true
 	c.rd = http1.NewReader(&c.wire)
 	st.wire = &c.wire

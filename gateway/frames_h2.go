@@ -214,8 +214,10 @@ func (f *frames) say(b []byte) {
 // goAwayPing is what a ping says that asks whether the client has read the GOAWAY before it.
 var goAwayPing = [8]byte{'w', 'e', 'i', 'r', 'g', 'o', 'n', 'e'}
 
-// goAwayWait is how long the answer may take: about a round trip on earth.
-const goAwayWait = 300 * time.Millisecond
+const (
+	goAwayWait = 300 * time.Millisecond // for the answer: about a round trip on earth
+	goAwayLag  = 50 * time.Millisecond  // that a client may be slower to stop asking than to answer
+)
 
 // sayGoAway tells the client to open no more streams, without refusing any yet (RFC 9113, section 6.8), and waits until it has heard it,
 // for goAwayWait at most.
@@ -230,6 +232,13 @@ func (f *frames) sayGoAway(over <-chan struct{}) {
 	defer t.Stop()
 	select {
 	case <-f.heard:
+		t.Reset(goAwayLag)
+	case <-over:
+		return
+	case <-t.C:
+		return
+	}
+	select {
 	case <-over:
 	case <-t.C:
 	}

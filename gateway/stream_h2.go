@@ -8,10 +8,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"weir/internal/http1"
+	"weir/internal/mono"
 )
 
 // stream is a client's stream of HTTP/2 as a connection of HTTP/1 that brings one request: reads give its head and its body as HTTP/1
@@ -32,8 +33,8 @@ type stream struct {
 	answer   http1.Head
 	framing  unframer
 	headSent bool
-	tunnel   bool // an extended CONNECT that was answered 101: bytes are bytes from here on
-	readErr  error
+	tunnel   bool         // an extended CONNECT that was answered 101: bytes are bytes from here on
+	last     atomic.Int64 // mono.Time of the last byte of it from the client
 }
 
 var errBadAnswer = errors.New("BUG: an answer that HTTP/2 cannot say")
@@ -50,8 +51,7 @@ func newStream(s *session, w http.ResponseWriter, r *http.Request) *stream {
 func (s *stream) appendHead(b []byte) []byte {
 	r := s.r
 	method, target := r.Method, r.RequestURI
-	tunnel := method == http.MethodConnect && r.Header.Get(":protocol") != ""
-	if tunnel {
+	if s.connects() {
 		method, target = http.MethodGet, r.URL.RequestURI()
 	}
 	b = append(b, method...)
@@ -63,7 +63,7 @@ func (s *stream) appendHead(b []byte) []byte {
 		b = append(b, r.Host...)
 		b = append(b, '\r', '\n')
 	}
-	if tunnel {
+	if s.connects() {
 		return append(s.appendUpgrade(b), '\r', '\n')
 	}
 	length, sized := r.Header["Content-Length"]
@@ -95,6 +95,9 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.body.Read(p)
+	if s.tunnel {
+		s.last.Store(int64(mono.Now()))
+	}
 	if err == io.EOF {
 		s.reading.end(nil) //nolint:errcheck // it has none
 		return n, err
@@ -182,9 +185,12 @@ func (s *stream) sendHead() {
 	h := s.w.Header()
 	s.fill(h)
 	status := s.answer.Status
-	if s.tunnel = s.switches(); s.tunnel {
-		status = http.StatusOK
-	} else {
+	if s.tunnel = s.switches(); s.connects() {
+		delete(h, "Sec-Websocket-Accept")
+		s.last.Store(int64(mono.Now()))
+		status = s.tunnelStatus()
+	}
+	if !s.tunnel {
 		s.framing.begin(&s.answer, s.r.Method == http.MethodHead || http1.NoBody(status))
 	}
 	if _, typed := h["Content-Type"]; !typed {
@@ -208,7 +214,7 @@ func (s *stream) fill(h http.Header) {
 
 // finished reports whether a whole answer was written. A stream that ends otherwise must be reset, so that the client can tell.
 func (s *stream) finished() bool {
-	return s.headSent && (s.tunnel && s.readErr == nil || !s.tunnel && s.framing.done)
+	return s.headSent && (s.tunnel || s.framing.done)
 }
 
 // gone reports whether the client has ended the stream, or its connection.
@@ -221,6 +227,9 @@ func (s *stream) onGone(f func()) (stop func() bool) { return context.AfterFunc(
 func (s *stream) Close() error {
 	s.reading.stop()
 	s.writing.stop()
+	if s.tunnel {
+		s.cutRead() // the other direction may wait in one
+	}
 	return nil
 }
 
@@ -253,23 +262,4 @@ func (s *stream) SetReadDeadline(t time.Time) error {
 func (s *stream) SetWriteDeadline(t time.Time) error {
 	s.writing.set(t)
 	return nil
-}
-
-// switches reports whether the answer opens the tunnel that the client asked for.
-func (s *stream) switches() bool {
-	return s.answer.Status == http.StatusSwitchingProtocols && s.r.Method == http.MethodConnect
-}
-
-// appendUpgrade writes an extended CONNECT (RFC 8441) as the HTTP/1 request for the same protocol.
-func (s *stream) appendUpgrade(b []byte) []byte {
-	s.body.src = s.r.Body
-	protocol := s.r.Header.Get(":protocol")
-	b = appendHTTPFields(b, s.r.Header, ":protocol")
-	b = append(b, "Connection: Upgrade\r\nUpgrade: "...)
-	b = append(b, protocol...)
-	b = append(b, '\r', '\n')
-	if strings.EqualFold(protocol, "websocket") {
-		b = append(b, "Sec-WebSocket-Key: d2VpciBrbm93cyBub25lIQ==\r\n"...)
-	}
-	return b
 }

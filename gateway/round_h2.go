@@ -300,10 +300,3 @@ func (r *round) SetWriteDeadline(t time.Time) error {
 	r.writing.set(t)
 	return nil
 }
-
-// isGRPC reports whether a content type is gRPC's.
-func isGRPC(contentType string) bool {
-	const grpc = "application/grpc"
-	return len(contentType) >= len(grpc) && contentType[:len(grpc)] == grpc &&
-		(len(contentType) == len(grpc) || contentType[len(grpc)] == '+' || contentType[len(grpc)] == ';')
-}

@@ -246,19 +246,28 @@ func TestPairsInterim(t *testing.T) {
 func TestPairsCancel(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	eachPair(t, "", "", func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/answered" {
+		if r.URL.Path != "/waiting" {
+			http.NewResponseController(w).EnableFullDuplex() //nolint:errcheck // HTTP/2 is
 			io.WriteString(w, "so far")           //nolint:errcheck // the client tells
 			http.NewResponseController(w).Flush() //nolint:errcheck // as above
 		} else {
 			ended <- struct{}{} // it has begun
 		}
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // a server of HTTP/1 hears that it is cut when it has read it all
 		<-r.Context().Done()
 		ended <- struct{}{}
 	}, func(t *testing.T, p pair) {
-		for _, path := range []string{"/answered", "/waiting"} {
+		for _, path := range []string{"/answered", "/talking", "/waiting"} {
 			ctx, cancel := context.WithCancel(t.Context())
-			if path == "/answered" {
-				resp := p.do(t, ctx, "GET", path, nil)
+			if path != "/waiting" {
+				var body io.Reader
+				if path == "/talking" { // its request has no end
+					var in *io.PipeWriter
+					body, in = io.Pipe()
+					go io.WriteString(in, "hello") //nolint:errcheck // it is read
+					defer in.Close()
+				}
+				resp := p.do(t, ctx, "POST", path, body)
 				io.ReadFull(resp.Body, make([]byte, 6)) //nolint:errcheck // it is cut anyway
 				cancel()
 				resp.Body.Close()

@@ -11,6 +11,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"weir/internal/http1"
@@ -27,8 +28,10 @@ type round struct {
 
 	sent    bool // the head was written, and the request is under way
 	framing unframer
-	body    *io.PipeWriter // of a request that was not whole in the first write
 	request *http.Request
+
+	mu   sync.Mutex     // for who sets body, and who reads it elsewhere than in writes
+	body *io.PipeWriter // of a request that was not whole in the first write
 
 	interim chan []byte // heads of 1xx answers
 	done    chan struct{}
@@ -47,7 +50,7 @@ func newRound(l *link) *round {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: r.got1xx})
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.reading.check = func() error { return r.wire.lateRead(os.ErrDeadlineExceeded) }
-	r.reading.cut, r.writing.cut = r.cancel, r.cancel
+	r.reading.cut, r.writing.cut = r.abandon, r.abandon
 	return r
 }
 
@@ -111,7 +114,9 @@ func (r *round) begin(p []byte) error {
 			r.request.Body = io.NopCloser(&whole)
 		} else {
 			var rest *io.PipeReader
+			r.mu.Lock()
 			rest, r.body = io.Pipe()
+			r.mu.Unlock()
 			r.request.Body = struct {
 				io.Reader
 				io.Closer
@@ -129,6 +134,16 @@ func (r *round) run() {
 	defer close(r.done)
 	if r.resp, r.err = r.link.transport.RoundTrip(r.request); r.err != nil && r.body != nil {
 		r.body.CloseWithError(r.err) //nolint:errcheck // it has none
+	}
+}
+
+// abandon resets the stream. The library looks at the context only when it does not wait for more of the body.
+func (r *round) abandon() {
+	r.cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.body != nil {
+		r.body.CloseWithError(errAborted) //nolint:errcheck // it has none
 	}
 }
 
@@ -259,15 +274,12 @@ func (r *round) appendHead(b []byte) []byte {
 
 // Close ends the stream, if it has not ended by itself.
 func (r *round) Close() error {
-	r.cancel()
+	r.abandon()
 	r.reading.stop()
 	r.writing.stop()
 	if !r.sent {
 		r.link.release()
 		return nil
-	}
-	if r.body != nil {
-		r.body.CloseWithError(errAborted) //nolint:errcheck // it has none
 	}
 	<-r.done
 	if r.resp != nil {

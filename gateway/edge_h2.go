@@ -18,6 +18,8 @@ import (
 	"weir/tls"
 )
 
+//lint:file-ignore SA1019 why x/net's HTTP/2 and not net/http's: docs/adr/019-http2.md
+
 // Bounds of what a client's connection may have on its way in, unread: of a stream, and of all together.
 const (
 	streamWindow  = 256 << 10

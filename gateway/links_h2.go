@@ -15,6 +15,8 @@ import (
 	"weir/internal/mono"
 )
 
+//lint:file-ignore SA1019 why x/net's HTTP/2 and not net/http's: docs/adr/019-http2.md
+
 // errNotActedOn says that an endpoint has not begun with a request: it refused the stream, or was going away. It can be sent again
 // whatever its method is (RFC 9113, section 8.7).
 var errNotActedOn = errors.New("the endpoint did not accept the stream")

@@ -17,6 +17,8 @@ import (
 	"weir/internal/http1"
 )
 
+//lint:file-ignore SA1019 why x/net's HTTP/2 and not net/http's: docs/adr/019-http2.md
+
 // round is a stream to an endpoint as a connection of HTTP/1 for one request: what is written is taken apart and sent on the stream, and
 // reads give the answer as HTTP/1 writes it. It is the counterpart of stream.
 type round struct {

@@ -10,46 +10,46 @@ import (
 // begins later fails at once, and the instant may be moved meanwhile. What was ended once cannot go on.
 type alarm struct {
 	check func() error // says at that instant whether it really is one, and then what the call fails with; nil: it is
-	cut   func()       // ends the call under way
-	// Both are called without a lock, in a goroutine of their own.
+	cut   func()       // ends the call under way; called with mu held, and never after stop
 
 	mu    sync.Mutex
 	at    time.Time // zero: never
 	timer *time.Timer
-	rung  bool  // at has passed
 	busy  bool  // a call is under way
 	why   error // it was cut
+
+	stopped bool
 }
 
-// set moves the deadline; a zero t is none.
+// set moves the deadline; a zero t is none. It costs a timer only if a call is under way, or when one begins.
 func (a *alarm) set(t time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.at, a.rung = t, false
-	if t.IsZero() {
-		return // a timer that is armed finds that out
+	a.at = t
+	if a.busy {
+		a.armLocked()
 	}
-	wait := time.Until(t)
+}
+
+// armLocked has ring called at the deadline. A timer that is armed for an earlier one finds that out.
+func (a *alarm) armLocked() {
 	switch {
-	case wait <= 0:
-		if a.rung = true; a.busy {
-			time.AfterFunc(0, a.ring)
-		}
+	case a.at.IsZero():
 	case a.timer == nil:
-		a.timer = time.AfterFunc(wait, a.ring)
+		a.timer = time.AfterFunc(time.Until(a.at), a.ring)
 	default:
-		a.timer.Reset(wait)
+		a.timer.Reset(time.Until(a.at))
 	}
 }
 
 func (a *alarm) ring() {
 	a.mu.Lock()
-	wait := time.Until(a.at)
-	late := !a.at.IsZero() && wait <= 0
-	if !a.at.IsZero() && wait > 0 && a.timer != nil {
-		a.timer.Reset(wait)
+	if a.at.IsZero() || !a.busy || a.why != nil {
+		a.mu.Unlock()
+		return
 	}
-	if a.rung = late; !late || !a.busy || a.why != nil {
+	if time.Now().Before(a.at) {
+		a.armLocked()
 		a.mu.Unlock()
 		return
 	}
@@ -62,9 +62,11 @@ func (a *alarm) ring() {
 		return
 	}
 	a.mu.Lock()
-	a.why = why
-	a.mu.Unlock()
-	a.cut()
+	defer a.mu.Unlock()
+	if !a.stopped {
+		a.why = why
+		a.cut()
+	}
 }
 
 // begin says that a call begins, unless it is too late for it.
@@ -74,10 +76,11 @@ func (a *alarm) begin() error {
 	switch {
 	case a.why != nil:
 		return a.why
-	case a.rung:
+	case !a.at.IsZero() && !time.Now().Before(a.at):
 		return os.ErrDeadlineExceeded
 	}
 	a.busy = true
+	a.armLocked()
 	return nil
 }
 
@@ -85,7 +88,9 @@ func (a *alarm) begin() error {
 func (a *alarm) end(err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.busy = false
+	if a.busy = false; a.timer != nil {
+		a.timer.Stop()
+	}
 	if err != nil && a.why != nil {
 		return a.why
 	}
@@ -96,7 +101,7 @@ func (a *alarm) end(err error) error {
 func (a *alarm) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.at = time.Time{}
+	a.at, a.stopped = time.Time{}, true
 	if a.timer != nil {
 		a.timer.Stop()
 	}

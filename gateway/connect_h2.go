@@ -38,12 +38,12 @@ func (s *stream) appendUpgrade(b []byte) []byte {
 
 // switches reports whether the answer opens the tunnel that the client asked for.
 func (s *stream) switches() bool {
-	return s.answer.Status == http.StatusSwitchingProtocols && s.connects()
+	return s.buffers.answer.Status == http.StatusSwitchingProtocols && s.connects()
 }
 
 // tunnelStatus is the status that an extended CONNECT is answered with: a 2xx says that the tunnel is open, whatever it says in HTTP/1.
 func (s *stream) tunnelStatus() int {
-	switch status := s.answer.Status; {
+	switch status := s.buffers.answer.Status; {
 	case s.tunnel:
 		return http.StatusOK
 	case status < 300:

@@ -104,7 +104,8 @@ func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.Conn, c.final = st, true
 	c.rd = http1.NewReader(&c.wire)
 	st.wire = &c.wire
-	if s.gw.serveStream(c) && st.finished() {
+	ok := s.gw.serveStream(c) && st.finished()
+	if st.release(); ok {
 		s.frames.served()
 		return
 	}

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,20 +32,41 @@ type stream struct {
 
 	reading, writing alarm
 
-	answer   http1.Head
+	buffers  *streamBuffers
 	framing  unframer
 	headSent bool
 	tunnel   bool         // an extended CONNECT that was answered 101: bytes are bytes from here on
-	last     atomic.Int64 // mono.Time of the last byte of it from the client
+	last     atomic.Int64 // mono.Time of the last byte of it from the client; 0: there is none
+}
+
+// streamBuffers is what one stream leaves to another: none of it is used by a goroutine that may outlive the stream.
+type streamBuffers struct {
+	head   []byte
+	answer http1.Head
+}
+
+var streamBuffersPool = sync.Pool{New: func() any { return &streamBuffers{head: make([]byte, 0, 1<<10)} }}
+
+// release gives the buffers back. The stream must have ended.
+func (s *stream) release() {
+	b := s.buffers
+	if cap(b.head) > http1.LargeBuffer {
+		b.head = nil
+	}
+	s.buffers, s.head = nil, nil
+	b.answer.Reset()
+	b.answer.Buf = nil
+	streamBuffersPool.Put(b)
 }
 
 var errBadAnswer = errors.New("BUG: an answer that HTTP/2 cannot say")
 
 // newStream takes the request's head.
 func newStream(s *session, w http.ResponseWriter, r *http.Request) *stream {
-	st := &stream{sess: s, w: w, r: r, ctl: http.NewResponseController(w)}
+	st := &stream{sess: s, w: w, r: r, ctl: http.NewResponseController(w), buffers: streamBuffersPool.Get().(*streamBuffers)}
 	st.reading.check, st.reading.cut, st.writing.cut = st.lateRead, st.cutRead, st.cutWrite
-	st.head = st.appendHead(make([]byte, 0, 512))
+	st.buffers.head = st.appendHead(st.buffers.head[:0])
+	st.head = st.buffers.head
 	return st
 }
 
@@ -95,7 +118,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.body.Read(p)
-	if s.tunnel {
+	if s.last.Load() != 0 {
 		s.last.Store(int64(mono.Now()))
 	}
 	if err == io.EOF {
@@ -131,12 +154,12 @@ func (s *stream) Write(p []byte) (int, error) {
 
 func (s *stream) write(p []byte) error {
 	for !s.headSent {
-		s.answer.Reset()
-		n, fault := s.answer.ParseResponse(p, http1.Limits{Bytes: len(p) + 1, Fields: 1 << 15})
+		s.buffers.answer.Reset()
+		n, fault := s.buffers.answer.ParseResponse(p, http1.Limits{Bytes: len(p) + 1, Fields: 1 << 15})
 		if fault != http1.None || n == 0 {
 			return fmt.Errorf("%w: %v", errBadAnswer, fault)
 		}
-		if p = p[n:]; s.answer.Status < 200 && !s.switches() {
+		if p = p[n:]; s.buffers.answer.Status < 200 && !s.switches() {
 			s.sendInterim()
 			if len(p) == 0 {
 				return nil
@@ -172,26 +195,28 @@ func (s *stream) setTrailer(name, value []byte) {
 
 // sendInterim sends a 1xx answer. 100 Continue is the server's own: it goes with the first read of the body.
 func (s *stream) sendInterim() {
-	if s.answer.Status == http.StatusContinue {
+	if s.buffers.answer.Status == http.StatusContinue {
 		return
 	}
 	h := s.w.Header()
 	s.fill(h)
-	s.w.WriteHeader(s.answer.Status)
+	s.w.WriteHeader(s.buffers.answer.Status)
 	clear(h)
 }
 
 func (s *stream) sendHead() {
 	h := s.w.Header()
 	s.fill(h)
-	status := s.answer.Status
+	status := s.buffers.answer.Status
 	if s.tunnel = s.switches(); s.connects() {
 		delete(h, "Sec-Websocket-Accept")
-		s.last.Store(int64(mono.Now()))
+		if s.tunnel {
+			s.last.Store(int64(mono.Now()))
+		}
 		status = s.tunnelStatus()
 	}
 	if !s.tunnel {
-		s.framing.begin(&s.answer, s.r.Method == http.MethodHead || http1.NoBody(status))
+		s.framing.begin(&s.buffers.answer, s.r.Method == http.MethodHead || http1.NoBody(status))
 	}
 	if _, typed := h["Content-Type"]; !typed {
 		h["Content-Type"] = nil // else the server would guess one
@@ -202,13 +227,20 @@ func (s *stream) sendHead() {
 
 // fill takes the answer's fields over, but for those that are HTTP/1's own.
 func (s *stream) fill(h http.Header) {
-	for i := range s.answer.Fields {
-		f := &s.answer.Fields[i]
-		if f.Hop && f.Known != http1.Trailer {
+	a := &s.buffers.answer
+	text, values := string(a.Buf), make([]string, len(a.Fields))
+	for i := range a.Fields {
+		if f := &a.Fields[i]; f.Hop && f.Known != http1.Trailer {
 			continue
 		}
-		name := canonical(s.answer.Name(i))
-		h[name] = append(h[name], string(s.answer.Value(i)))
+		name, value := a.Text(text, i)
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		if all := h[name]; all != nil {
+			h[name] = append(all, value)
+			continue
+		}
+		values[i] = value
+		h[name] = values[i : i+1 : i+1]
 	}
 }
 

@@ -57,3 +57,19 @@ func TestStreamIsServed(t *testing.T) {
 		t.Fatal(resp.Status, string(b), err)
 	}
 }
+
+// BenchmarkStream is one request after the other over HTTP/2, answered by the gateway itself; the client is a goroutine of the same process.
+func BenchmarkStream(b *testing.B) {
+	g := newGateway(b, "routes: [{name: text, match: {path: /text}, respond: {status: 200, body: hello}}]\n")
+	cc := h2Client(b, g)
+	b.ReportAllocs()
+	for b.Loop() {
+		req, _ := http.NewRequest("GET", "http://a.example/text", nil)
+		resp, err := cc.RoundTrip(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body) //nolint:errcheck // it is five bytes
+		resp.Body.Close()
+	}
+}

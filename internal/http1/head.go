@@ -351,6 +351,12 @@ func (h *Head) Value(i int) []byte {
 	return h.Buf[f.value : f.value+f.valueLen]
 }
 
+// Text returns name and value of field i as parts of text, which is a copy of Buf.
+func (h *Head) Text(text string, i int) (name, value string) {
+	f := &h.Fields[i]
+	return text[f.name : f.name+uint32(f.nameLen)], text[f.value : f.value+f.valueLen]
+}
+
 // First returns the index of the first field k, or -1.
 func (h *Head) First(k Known) int { return int(h.first[k]) - 1 }
 

@@ -127,16 +127,21 @@ func (u *upstream) dialLink(d *dialConf) (*link, error) {
 	return nil, errors.Join(errHandshake, errors.New("the endpoint does not speak HTTP/2"))
 }
 
-// adopt makes a link of a connection.
+// adopt makes a link of a connection. What an endpoint has sent and no client has taken yet is at most streamWindow for each stream; all
+// streams together have no window of their own, or clients that do not read would stop the others.
 func (u *upstream) adopt(d *dialConf, nc net.Conn) (*link, error) {
 	l := &link{identity: d.identity, scheme: "http"}
 	if d.tls != nil {
 		l.scheme = "https"
 	}
-	l.transport = &http2.Transport{
-		ConnPool: l, AllowHTTP: true, DisableCompression: true, MaxHeaderListSize: uint32(upstreamLimits.Bytes),
-		IdleConnTimeout: d.idleTimeout, ReadIdleTimeout: linkQuiet, PingTimeout: linkDead, WriteByteTimeout: longStall,
+	t, err := http2.ConfigureTransports(&http.Transport{HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: streamWindow}})
+	if err != nil {
+		nc.Close() //nolint:errcheck // the error to report is the other
+		return nil, err
 	}
+	t.ConnPool, t.AllowHTTP, t.DisableCompression, t.MaxHeaderListSize = l, true, true, uint32(upstreamLimits.Bytes)
+	t.IdleConnTimeout, t.ReadIdleTimeout, t.PingTimeout, t.WriteByteTimeout = d.idleTimeout, linkQuiet, linkDead, longStall
+	l.transport = t
 	cc, err := l.transport.NewClientConn(nc)
 	if err != nil {
 		nc.Close() //nolint:errcheck // the error to report is the other

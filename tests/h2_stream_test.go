@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -114,5 +116,67 @@ func TestStalledH2(t *testing.T) {
 		if grew > 64<<20 && !raced {
 			t.Errorf("%s: resident memory grew by %d MiB", pool, grew>>20)
 		}
+	}
+}
+
+// TestSlowH2: a client that sends or reads below the minimum rate loses its stream, and keeps its connection.
+func TestSlowH2(t *testing.T) {
+	t.Parallel()
+	up := serveBoth(t, func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		if r.Method == "GET" && r.URL.Path != "/one/ok" {
+			io.Copy(w, &zeros{gib}) //nolint:errcheck // it is cut
+			return
+		}
+		fmt.Fprint(w, n)
+	})
+	w := startWeir(t, strings.Replace(h2Streams, "body: 0", "body: 0, body_min_rate: 64KiB", 1), map[string]string{"up": up})
+	c := h2(t)
+	c.Timeout = 0
+	var wg sync.WaitGroup
+	for _, pool := range []string{"one", "two"} {
+		wg.Go(func() {
+			body, in := io.Pipe()
+			defer in.Close()
+			go func() {
+				for {
+					if _, err := io.WriteString(in, strings.Repeat("x", 1000)); err != nil {
+						return
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+			}()
+			start := time.Now()
+			resp, err := c.Post(w.url("/"+pool+"/slow"), "", body)
+			if err != nil {
+				t.Errorf("%s: %v", pool, err)
+				return
+			}
+			resp.Body.Close()
+			if took := time.Since(start); resp.StatusCode != 408 || took < 4*time.Second || took > 12*time.Second {
+				t.Errorf("%s: a slow body: %d after %v", pool, resp.StatusCode, took)
+			}
+		})
+		wg.Go(func() {
+			resp, err := c.Get(w.url("/" + pool + "/large"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			time.Sleep(patience(10 * time.Second)) // it reads nothing
+			if n, err := io.Copy(io.Discard, resp.Body); err == nil || n > 64<<20 {
+				t.Errorf("%s: a client that read nothing for 10 s got %d bytes: %v", pool, n, err)
+			}
+		})
+	}
+	wg.Wait()
+	resp, err := c.Get(w.url("/one/ok"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if n := w.metric("weir_connections"); n != 1 {
+		t.Errorf("%v connections, want the one", n)
 	}
 }

@@ -117,6 +117,9 @@ func (g *Gateway) serveStream(c *h1conn) bool {
 	if !c.configure() {
 		return false
 	}
+	if !c.conf.HTTP2 {
+		c.stream.sess.drain() // a reload has switched it off
+	}
 	c.state.Store(c.number<<phaseBits | uint64(phaseHead))
 	g.enroll(c)
 	defer g.leave(c)

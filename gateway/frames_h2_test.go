@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -302,3 +303,22 @@ func TestDropOverridden(t *testing.T) {
 	f("\x00\x04\x00\x00\x00\x01\x00\x03\x00\x00\x00\x07\x00\x04\x00\x00\x00\x02", "\xf0\x00\x00\x00\x00\x01\x00\x03\x00\x00\x00\x07\x00\x04\x00\x00\x00\x02")
 	f("\x00\x04\x00", "\x00\x04\x00")
 }
+
+// head2 encodes a head of its own pseudo-fields; scheme, and authority if it is not given, are added.
+func (k *rawH2) head2(fields ...string) []byte {
+	k.head.Reset()
+	all := append([]string{":scheme", "http"}, fields...)
+	if !slices.Contains(fields, ":authority") {
+		all = append([]string{":authority", "a.example"}, all...)
+	}
+	for _, pseudo := range []bool{true, false} {
+		for i := 0; i < len(all); i += 2 {
+			if (all[i][0] == ':') == pseudo {
+				k.enc.WriteField(hpack.HeaderField{Name: all[i], Value: all[i+1]}) //nolint:errcheck // a buffer takes everything
+			}
+		}
+	}
+	return k.head.Bytes()
+}
+
+func newDecoder() *hpack.Decoder { return hpack.NewDecoder(4096, nil) }

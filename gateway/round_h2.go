@@ -201,7 +201,7 @@ func (r *round) got1xx(code int, h textproto.MIMEHeader) error {
 	if code == http.StatusContinue {
 		return nil
 	}
-	b := appendStatus(nil, code, "")
+	b := appendStatus(nil, code, http.StatusText(code))
 	b = appendHTTPFields(b, http.Header(h), "Content-Length")
 	select {
 	case r.interim <- append(b, '\r', '\n'):
@@ -251,7 +251,7 @@ func (r *round) read(p []byte) (int, error) {
 // appendHead writes the answer's head as HTTP/1 does.
 func (r *round) appendHead(b []byte) []byte {
 	resp := r.resp
-	b = appendStatus(b, resp.StatusCode, "")
+	b = appendStatus(b, resp.StatusCode, http.StatusText(resp.StatusCode))
 	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
 		delete(resp.Header, name) // not HTTP/2's: they would be believed
 	}

@@ -111,7 +111,17 @@ func (x *h1) clientFault(err error) Verdict {
 }
 
 // Replayable reports whether the body is whole in memory, or was not touched yet.
-func (x *h1) Replayable() bool { return x.stored || !x.touched }
+func (x *h1) Replayable() bool {
+	if x.up != nil {
+		select {
+		case <-x.up.done:
+			return x.up.whole(x)
+		default:
+			return false
+		}
+	}
+	return x.stored || !x.touched
+}
 
 // Held is the length of a body that is whole in memory.
 func (x *h1) Held() int64 {
@@ -195,6 +205,9 @@ func (x *h1) exchange(u *upconn) Result {
 	case r.Fault == NoFault && x.up != nil:
 		x.up.answered()
 	case r.Fault != NoFault:
+		if x.up != nil && !r.Sent {
+			x.up.settle()
+		}
 		if v := x.stopUpload(); v.Reason != Pass {
 			r.Fault, r.Client = FaultClient, v
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -76,9 +77,10 @@ const textRoute = "routes: [{name: text, match: {path: /text}, respond: {status:
 
 // TestFloods: a client that makes work for nothing loses its connection, and is told why if it reads.
 func TestFloods(t *testing.T) {
+	up := endpoint(t, "http1", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	f := func(name string, flood func(k *rawH2, i int) error) {
 		t.Helper()
-		k := dialH2(t, newGateway(t, textRoute))
+		k := dialH2(t, newGateway(t, poolYAML("", up)+"routes: [{name: all, match: {path: /*}, pool: api}]\n"))
 		read := make(chan struct{})
 		var code http2.ErrCode
 		var told bool
@@ -86,12 +88,15 @@ func TestFloods(t *testing.T) {
 			defer close(read)
 			code, told = k.ended()
 		}()
-		for i := range 20_000 {
+		for i := range 200_000 {
 			if flood(k, i) != nil {
 				break
 			}
 		}
 		<-read
+		if t.Failed() {
+			t.Fatal(name)
+		}
 		if told && code == http2.ErrCodeNo {
 			t.Errorf("%s: ended with %v", name, code)
 		}

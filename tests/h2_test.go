@@ -279,7 +279,11 @@ routes: [{name: all, pool: up}]
 `, map[string]string{"up": addr})
 			c := h2(t)
 			for i := range 20 {
-				resp, err := c.Post(w.url("/"), "text/plain", bytes.NewReader([]byte("a body")))
+				var body io.Reader = strings.NewReader("a body")
+				if i > 9 { // of no known length
+					body = struct{ io.Reader }{body}
+				}
+				resp, err := c.Post(w.url("/"), "text/plain", body)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -77,7 +77,7 @@ func (c *chunker) Read(p []byte) (int, error) {
 	if len(p) < chunkRoom {
 		b := make([]byte, chunkRoom)
 		n, err := c.frame(b)
-		c.rest = b[:n]
+		c.rest = append(b[:n], c.rest...)
 		m := copy(p, c.rest)
 		c.rest = c.rest[m:]
 		return m, err
@@ -171,7 +171,7 @@ func (u *unframer) end(p []byte, trailer func(name, value []byte)) error {
 	}
 	u.head.Reset()
 	n, fault := u.head.ParseTrailers(p, http1.Limits{Bytes: len(p) + 1, Fields: 1 << 15})
-	if fault != http1.None || n != len(p) {
+	if fault != http1.None || n == 0 || n != len(p) {
 		return errFraming
 	}
 	for i := range u.head.Fields {

@@ -78,6 +78,9 @@ func (g *Gateway) serveH2(nc *tls.Conn, listener string, already []byte) {
 	g.enrollSession(s)
 	defer g.leaveSession(s)
 	server.ServeConn(s.conn(), &http2.ServeConnOpts{BaseConfig: s.base, Handler: s})
+	if s.frames.ended {
+		g.log.Debug("connection ended", "peer", nc.Remote, "reason", "flood", "frames", s.frames.flooded.String())
+	}
 	close(s.over)
 	s.leaving.Do(func() {}) // no drain begins any more
 	s.farewell.Wait()

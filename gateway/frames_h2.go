@@ -28,7 +28,9 @@ type frames struct {
 	left    int    // bytes of the frame that is being read
 	ahead   []byte // to be read then, before what comes next
 	noise   allowance
-	opening bool // a head is not complete
+	opening bool            // a head is not complete
+	flooded http2.FrameType // what ended the connection, if ended
+	ended   bool
 	heads   headGuard
 
 	mu     sync.Mutex
@@ -88,6 +90,7 @@ func (f *frames) next() error {
 	}
 	h := parseHeader(b)
 	if !f.allows(h) {
+		f.flooded, f.ended = h.kind, true
 		f.refuse()
 		return errFlood
 	}

@@ -126,7 +126,7 @@ func (g *Gateway) Run(ctx context.Context) {
 func (g *Gateway) sweep() {
 	g.mu.Lock()
 	var waiting []*h1conn
-	idle, all := 0, len(g.conns)
+	idle, all := len(g.sessions), len(g.conns)+len(g.sessions) // those with streams count by them
 	for c := range g.conns {
 		if c.waitedATick() {
 			waiting = append(waiting, c)

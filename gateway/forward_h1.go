@@ -206,7 +206,7 @@ func (x *h1) exchange(u *upconn) Result {
 		x.up.answered()
 	case r.Fault != NoFault:
 		if x.up != nil && !r.Sent {
-			x.up.settle()
+			x.up.awaitRest()
 		}
 		if v := x.stopUpload(); v.Reason != Pass {
 			r.Fault, r.Client = FaultClient, v

@@ -225,7 +225,7 @@ func TestScanner(t *testing.T) {
 			framer.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, rapid.IntRange(0, 100).Draw(rt, "length"))) //nolint:errcheck // a buffer takes everything
 		}
 		var out bytes.Buffer
-		f := newFrames(writeOnly{&out}, nil, 0)
+		f := newFrames(writeOnly{Buffer: &out}, nil, 0)
 		urgent := 0
 		for stream.Len() > 0 {
 			if rapid.IntRange(0, 5).Draw(rt, "urgent") == 0 {
@@ -263,15 +263,21 @@ func TestScanner(t *testing.T) {
 	})
 }
 
-// writeOnly is a connection that can only be written to.
-type writeOnly struct{ *bytes.Buffer }
+// noConn is the rest of a connection that is a buffer.
+type noConn struct{}
 
-func (writeOnly) Close() error                     { return nil }
-func (writeOnly) LocalAddr() net.Addr              { return nil }
-func (writeOnly) RemoteAddr() net.Addr             { return nil }
-func (writeOnly) SetDeadline(time.Time) error      { return nil }
-func (writeOnly) SetReadDeadline(time.Time) error  { return nil }
-func (writeOnly) SetWriteDeadline(time.Time) error { return nil }
+func (noConn) Close() error                     { return nil }
+func (noConn) LocalAddr() net.Addr              { return nil }
+func (noConn) RemoteAddr() net.Addr             { return nil }
+func (noConn) SetDeadline(time.Time) error      { return nil }
+func (noConn) SetReadDeadline(time.Time) error  { return nil }
+func (noConn) SetWriteDeadline(time.Time) error { return nil }
+
+// writeOnly is a connection that can only be written to.
+type writeOnly struct {
+	*bytes.Buffer
+	noConn
+}
 
 func TestAllowance(t *testing.T) {
 	a := newAllowance(3, 2, 0)

@@ -216,8 +216,8 @@ func (x *h1) stopUpload() Verdict {
 	return p.verdict
 }
 
-// settle waits a moment for the rest of a body that may be needed once more.
-func (p *upload) settle() {
+// awaitRest waits a moment for the rest of a body that may be needed once more.
+func (p *upload) awaitRest() {
 	t := time.NewTimer(lastPiece)
 	defer t.Stop()
 	select {

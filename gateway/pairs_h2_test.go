@@ -310,11 +310,11 @@ func TestPairsCut(t *testing.T) {
 
 // TestPairsTimeout: an endpoint that does not answer in time costs the client no more than that.
 func TestPairsTimeout(t *testing.T) {
-	eachPair(t, "    timeout: {response_header: 50ms}\n    retry: {attempts: 1}\n", "", func(w http.ResponseWriter, r *http.Request) {
+	eachPair(t, "    timeout: {response_header: 20ms}\n    retry: {attempts: 1}\n", "", func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body) //nolint:errcheck // a server of HTTP/1 hears that it is cut when it has read it all
 		<-r.Context().Done()
 	}, func(t *testing.T, p pair) {
-		for _, size := range []int{0, 100, 50_000} {
+		for _, size := range []int{0, 50_000} {
 			resp := p.do(t, t.Context(), "POST", "/", struct{ io.Reader }{strings.NewReader(strings.Repeat("x", size))})
 			resp.Body.Close()
 			if resp.StatusCode != 504 || resp.Header.Get("Weir-Reason") != "upstream_timeout" {

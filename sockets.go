@@ -97,7 +97,7 @@ func (a *app) muxOptions(conf *config.Config, l *config.Listener, fresh bool) tl
 		Connections: connections, PerIP: l.Limits.ConnectionsPerIP, IPv6Prefix: l.Limits.IPv6Prefix, Log: a.log,
 	}
 	if l.TLS {
-		o.TLS = a.store.Load()
+		o.TLS, o.HTTP2 = a.store.Load(), l.HTTP2
 	}
 	return o
 }

@@ -42,6 +42,12 @@ func (k *checker) checkPool(p *Pool, path string) {
 		k.fault(path+".hash_on", "is missing: balance: %s needs a dimension to hash, for example hash_on: ip", p.Balance)
 	}
 	k.checkPoolTLS(&p.TLS, path+".tls")
+	switch {
+	case p.Protocol == "h2" && !p.TLS.Enabled:
+		k.fault(path+".protocol", "h2 is HTTP/2 over TLS: write tls: {enabled: true} too, or protocol: h2c for HTTP/2 in clear text")
+	case p.Protocol == "h2c" && p.TLS.Enabled:
+		k.fault(path+".protocol", "h2c is HTTP/2 in clear text: write protocol: h2 for HTTP/2 over TLS, or tls: {enabled: false}")
+	}
 	k.checkHealth(&p.Health.Active, path+".health.active")
 	if problem := p.Breaker.problem(); problem != "" && p.own&breakerTimes != 0 { // else it is that of backpressure
 		k.fault(path+".breaker.max_timeout", "%s", problem)

@@ -78,7 +78,7 @@ type Listener struct {
 	Name          string         `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
 	Address       string         `yaml:"address" required:"true" doc:"host:port, [::1]:port or :port"`
 	TLS           bool           `yaml:"tls" doc:"true: certificates from tls: by SNI"`
-	HTTP2         bool           `yaml:"http2" later:"HTTP/2 is not available in this version: write http2: false" doc:"HTTP/2 by ALPN or prior knowledge"`
+	HTTP2         bool           `yaml:"http2" default:"true" doc:"HTTP/2 by ALPN, and in clear text by prior knowledge, beside HTTP/1"`
 	HTTP3         bool           `yaml:"http3" later:"HTTP/3 is not available in this version: write http3: false" doc:"HTTP/3"`
 	ProxyProtocol bool           `yaml:"proxy_protocol" doc:"PROXY protocol v1 and v2, required from trusted_proxies and refused from others"`
 	RedirectHTTPS bool           `yaml:"redirect_https" doc:"answer every request 308 to https:// (ACME challenges are still answered)"`
@@ -96,7 +96,7 @@ type ListenerLimits struct {
 	IdleTimeout      Duration `yaml:"idle_timeout" default:"60s" min:"10ms" max:"24h" doc:"between requests"`
 	Body             Size     `yaml:"body" default:"10MiB" doc:"request body; more is 413; 0 is unlimited"`
 	BodyMinRate      Size     `yaml:"body_min_rate" default:"1KiB" doc:"bytes per second, either way, below which a connection is closed after 5 s of grace; 0 is no minimum"`
-	Streams          int      `yaml:"streams" default:"100" later:"HTTP/2 is not available in this version: leave streams out" doc:"concurrent HTTP/2 streams per connection"`
+	Streams          int      `yaml:"streams" default:"100" min:"1" max:"10000" doc:"HTTP/2 requests in progress at once per connection; further ones are refused, to be sent again"`
 }
 
 // TLS is what listeners with tls: true present.

@@ -6,7 +6,7 @@ type Pool struct {
 	Demo        *Respond    `yaml:"demo" doc:"an upstream inside this process that echoes requests as JSON, for trying things out; instead of endpoints"`
 	Balance     string      `yaml:"balance" default:"p2c" enum:"round_robin,weighted,least_requests,p2c,random,ring_hash,maglev" doc:"how an endpoint is picked"`
 	HashOn      string      `yaml:"hash_on" doc:"a dimension, for ring_hash and maglev"`
-	Protocol    string      `yaml:"protocol" default:"http1" enum:"http1,h2,h2c,auto" later:"only http1 is available in this version: write protocol: http1" doc:"what the endpoints speak"`
+	Protocol    string      `yaml:"protocol" default:"http1" enum:"http1,h2,h2c,auto" doc:"what the endpoints speak: HTTP/1, HTTP/2 over TLS, HTTP/2 in clear text, or what they choose over TLS (in clear text HTTP/1)"`
 	TLS         PoolTLS     `yaml:"tls" doc:"TLS towards the endpoints"`
 	Endpoints   []Endpoint  `yaml:"endpoints" doc:"who answers"`
 	SlowStart   Duration    `yaml:"slow_start" default:"0s" max:"1h" doc:"how long a new or returning endpoint takes to reach its full weight"`

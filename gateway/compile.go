@@ -69,7 +69,7 @@ func (p *compiler) listeners() error {
 	for i := range p.conf.Listeners {
 		l := &p.conf.Listeners[i]
 		p.snap.listeners[l.Name] = &Listener{
-			Name: l.Name, RedirectHTTPS: l.RedirectHTTPS,
+			Name: l.Name, RedirectHTTPS: l.RedirectHTTPS, HTTP2: l.HTTP2, Streams: l.Limits.Streams,
 			Limits:        http1.Limits{Bytes: int(l.Limits.HeaderBytes), Fields: l.Limits.Headers},
 			HeaderTimeout: l.Limits.HeaderTimeout, IdleTimeout: l.Limits.IdleTimeout,
 			Body: int64(l.Limits.Body), MinRate: int64(l.Limits.BodyMinRate),

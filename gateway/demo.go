@@ -31,7 +31,9 @@ func newDemo(answer *fixed) (*demo, error) {
 	if answer != nil {
 		handler = answer.serve
 	}
-	d.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	d.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, Protocols: new(http.Protocols)}
+	d.server.Protocols.SetHTTP1(true)
+	d.server.Protocols.SetUnencryptedHTTP2(true)
 	go func() {
 		defer close(d.done)
 		d.server.Serve(ln) //nolint:errcheck // it ends with close

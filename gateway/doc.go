@@ -20,9 +20,10 @@
 //
 // The pipeline speaks to a client through the carrier interface. HTTP/1 is the one carrier there is; the files edge_h1,
 // target_h1, head_h1, forward_h1, upload_h1, stream_h1 and tunnel are its; no other file reads or writes a client's
-// bytes. A connection is one goroutine that reads a
+// bytes. A stream of HTTP/2 is to it a connection with one request: the files *_h2 make it one, towards clients and
+// towards endpoints. A connection is one goroutine that reads a
 // head, runs the pipeline, forwards, and streams the answer; it has no buffer while it is idle, and a second goroutine
 // only while a request body streams.
 //
-// What it does not do: HTTP/2 and gRPC, caching, priorities and adaptive concurrency, limits shared between gateways.
+// What it does not do: HTTP/3, caching, priorities between the streams of one connection, WebSocket to endpoints of HTTP/2.
 package gateway

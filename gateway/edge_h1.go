@@ -38,6 +38,7 @@ type h1conn struct {
 	text     peerText
 
 	state   atomic.Uint64 // request number << phaseBits | phase
+	stream  *stream       // of HTTP/2; nil: it is a connection of HTTP/1
 	up      atomic.Pointer[upconn]
 	leaving atomic.Bool // no more requests after this one
 	seen    uint64      // the sweep's own: state at its last look
@@ -46,8 +47,12 @@ type h1conn struct {
 
 // ServeConn serves the requests of one connection and closes it. listener is the name in the configuration.
 func (g *Gateway) ServeConn(nc *tls.Conn, listener string) {
+	if nc.Protocol == "h2" {
+		g.serveH2(nc, listener, nil)
+		return
+	}
 	c := &h1conn{gw: g, nc: nc, listener: listener}
-	c.Conn, c.secure = nc.Conn, nc.Secure
+	c.Conn, c.final = nc.Conn, nc.Secure
 	c.rd = http1.NewReader(&c.wire)
 	if !nc.Secure {
 		if raw, ok := nc.Conn.(syscall.Conn); ok {
@@ -59,11 +64,17 @@ func (g *Gateway) ServeConn(nc *tls.Conn, listener string) {
 		}
 	}
 	g.enroll(c)
-	defer g.leave(c)
-	for c.await() && c.serveOne() {
+	if c.await() {
+		if c.speaksH2() {
+			c.becomeH2()
+			return
+		}
+		for c.serveOne() && c.await() {
+		}
 	}
 	c.rd.Release()
 	c.Close() //nolint:errcheck // it is of no more use
+	g.leave(c)
 }
 
 // await waits for the first bytes of the next request, without a buffer, and takes the configuration then in force.
@@ -158,7 +169,7 @@ var exchanges = sync.Pool{New: func() any {
 func (c *h1conn) serveOne() bool {
 	x := exchanges.Get().(*h1)
 	x.conn = c
-	x.gw, x.secure = c.gw, c.secure
+	x.gw, x.secure = c.gw, c.nc.Secure
 	again := x.run()
 	x.release()
 	exchanges.Put(x)
@@ -181,7 +192,7 @@ func (x *h1) run() bool {
 	}
 	c.readBy(0)
 	c.state.Store(c.number<<phaseBits | uint64(phaseActive))
-	x.persist = !x.req.Close && (x.req.Minor == 1 || x.req.KeepAlive) && !c.closing()
+	x.persist = !x.req.Close && (x.req.Minor == 1 || x.req.KeepAlive) && !c.closing() && c.stream == nil
 	x.body.Request(&x.req, &c.rd, c.conf.Limits)
 	x.addresses()
 	x.identify()
@@ -219,6 +230,9 @@ func (x *h1) badHead(err error) bool {
 	var f http1.Fault
 	switch {
 	case errors.As(err, &f):
+		if f == http1.BadVersion && x.conn.foreign(x.req.Buf) {
+			return false
+		}
 		v.Detail = f.Error()
 		if f.TooLarge() {
 			v.Reason, v.Status = TooLarge, 431
@@ -325,7 +339,7 @@ func (c *h1conn) writeGrace() time.Duration {
 	switch {
 	case c.conf.MinRate <= 0:
 		return clientStall
-	case c.secure: // a write that was interrupted cannot go on, so it gets time for a whole buffer
+	case c.final: // a write that was interrupted cannot go on, so it gets time for a whole buffer
 		return c.slack(2 * http1.LargeBuffer)
 	}
 	return rateGrace
@@ -337,6 +351,9 @@ func (c *h1conn) writeSoon() { c.writeBy(mono.Now().Add(c.writeGrace())) }
 // lingerAndClose ends the sending side and reads what is still coming, for a while: to close with unread bytes would reset
 // the connection, and the client might never see the answer.
 func (c *h1conn) lingerAndClose() {
+	if c.stream != nil {
+		return // what comes for a stream that has ended is no harm
+	}
 	c.resume()
 	if err := c.nc.Raw.CloseWrite(); err != nil {
 		return

@@ -111,7 +111,17 @@ func (x *h1) clientFault(err error) Verdict {
 }
 
 // Replayable reports whether the body is whole in memory, or was not touched yet.
-func (x *h1) Replayable() bool { return x.stored || !x.touched }
+func (x *h1) Replayable() bool {
+	if x.up != nil {
+		select {
+		case <-x.up.done:
+			return x.up.whole(x)
+		default:
+			return false
+		}
+	}
+	return x.stored || !x.touched
+}
 
 // Held is the length of a body that is whole in memory.
 func (x *h1) Held() int64 {
@@ -156,7 +166,8 @@ func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
 		}
 		x.u = u
 		r := x.exchange(u)
-		if r.Fault == FaultReset && u.used > 0 && !fresh && x.Replayable() && idempotent(x.Method()) && u.reads <= 1 {
+		stale := u.used > 0 && idempotent(x.Method()) && u.reads <= 1 || !r.Sent
+		if r.Fault == FaultReset && stale && !fresh && x.Replayable() {
 			x.dropUpstream()
 			continue
 		}
@@ -194,6 +205,9 @@ func (x *h1) exchange(u *upconn) Result {
 	case r.Fault == NoFault && x.up != nil:
 		x.up.answered()
 	case r.Fault != NoFault:
+		if x.up != nil && !r.Sent {
+			x.up.awaitRest()
+		}
 		if v := x.stopUpload(); v.Reason != Pass {
 			r.Fault, r.Client = FaultClient, v
 		}
@@ -268,6 +282,8 @@ func (x *h1) answerFault(u *upconn, err error) Result {
 		r.Fault = FaultProtocol
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		r.Fault = FaultTimeout
+	case errors.Is(err, errNotActedOn):
+		r.Sent = false
 	case errors.Is(err, errAborted):
 		r.Fault = FaultClient
 	case errors.Is(err, io.EOF):

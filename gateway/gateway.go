@@ -53,18 +53,19 @@ type Gateway struct {
 	live     *live
 	draining atomic.Bool
 
-	mu      sync.Mutex
-	cut     bool // Drain has cut what was left, and waited for it
-	conns   map[*h1conn]struct{}
-	tunnels int           // of them
-	shrunk  int           // connections at the last collection for their sake; the sweep's own
-	idle    chan struct{} // closed when draining and no connection but tunnels is left
+	mu       sync.Mutex
+	cut      bool                 // Drain has cut what was left, and waited for it
+	conns    map[*h1conn]struct{} // of HTTP/1, and streams of HTTP/2
+	sessions map[*session]struct{}
+	tunnels  int           // of conns
+	shrunk   int           // connections at the last collection for their sake; the sweep's own
+	idle     chan struct{} // closed when draining and no connection but tunnels is left
 }
 
 // New returns a gateway without a configuration; Install gives it one. Run must run until Close.
 func New(o Options) *Gateway {
 	g := &Gateway{hub: o.Hub, exprErrors: o.Hub.ExpressionErrors(), log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret), fleet: o.Fleet,
-		budget: limiter.NewBudget(defaultMemory), epoch: mono.Time(0).Wall().UnixNano(), callers: newCallers(), conns: map[*h1conn]struct{}{}, idle: make(chan struct{})}
+		budget: limiter.NewBudget(defaultMemory), epoch: mono.Time(0).Wall().UnixNano(), callers: newCallers(), conns: map[*h1conn]struct{}{}, sessions: map[*session]struct{}{}, idle: make(chan struct{})}
 	for r := range g.refusals {
 		if r > 0 {
 			g.refusals[r] = o.Hub.Refusal(Reason(r).String())
@@ -125,7 +126,7 @@ func (g *Gateway) Run(ctx context.Context) {
 func (g *Gateway) sweep() {
 	g.mu.Lock()
 	var waiting []*h1conn
-	idle, all := 0, len(g.conns)
+	idle, all := len(g.sessions), len(g.conns)+len(g.sessions) // those with streams count by them
 	for c := range g.conns {
 		if c.waitedATick() {
 			waiting = append(waiting, c)
@@ -160,10 +161,13 @@ func (g *Gateway) Drain(ctx context.Context) (left int) {
 	for c := range g.conns {
 		conns = append(conns, c)
 	}
-	none := len(g.conns) == g.tunnels
+	none := g.drainedLocked()
 	g.mu.Unlock()
 	for _, c := range conns {
 		c.endSoon()
+	}
+	for _, s := range g.sessionsOf("") {
+		s.drain()
 	}
 	if !none {
 		select {
@@ -175,9 +179,12 @@ func (g *Gateway) Drain(ctx context.Context) (left int) {
 	for c := range g.conns {
 		c.cut()
 	}
+	for s := range g.sessions {
+		s.nc.Raw.Close() //nolint:errcheck // nothing to be done about it
+	}
 	left = len(g.conns) - g.tunnels
 	waited := g.cut
-	g.cut = waited || len(g.conns) > 0
+	g.cut = waited || len(g.conns)+len(g.sessions) > 0
 	g.mu.Unlock()
 	for end := time.Now().Add(cutGrace); !waited && g.connected() && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
@@ -190,18 +197,15 @@ const cutGrace = 300 * time.Millisecond
 
 // cut closes c, and ends its wait for an upstream: nobody is there any more for the answer.
 func (c *h1conn) cut() {
-	c.nc.Raw.Close() //nolint:errcheck // nothing to be done about it
-	s := c.state.Load()
-	if phase(s&(1<<phaseBits-1)) == phaseWaiting && c.state.CompareAndSwap(s, s|uint64(phaseEnded)) {
-		c.up.Load().abort()
-	}
+	c.kill()
+	c.endWait()
 }
 
 // connected reports whether there is a connection, or a tunnel.
 func (g *Gateway) connected() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.conns) > 0
+	return len(g.conns)+len(g.sessions) > 0
 }
 
 // DrainListener ends the idle connections of one listener and lets the others finish, when it goes away by a reload.
@@ -217,6 +221,9 @@ func (g *Gateway) DrainListener(name string) {
 	for _, c := range conns {
 		c.leaving.Store(true)
 		c.endSoon()
+	}
+	for _, s := range g.sessionsOf(name) {
+		s.drain()
 	}
 }
 
@@ -244,15 +251,19 @@ func (g *Gateway) countTunnel(n int) {
 	g.mu.Unlock()
 }
 
-func (g *Gateway) drainedLocked() {
-	if len(g.conns) > g.tunnels || !g.draining.Load() {
-		return
+// drainedLocked reports whether nothing is left but tunnels, and the sessions that they are streams of; a Drain that waits for that is told.
+func (g *Gateway) drainedLocked() bool {
+	if len(g.conns) > g.tunnels || len(g.sessions) > g.tunnels {
+		return false
 	}
-	select {
-	case <-g.idle:
-	default:
-		close(g.idle)
+	if g.draining.Load() {
+		select {
+		case <-g.idle:
+		default:
+			close(g.idle)
+		}
 	}
+	return true
 }
 
 // view returns b as a string without copying. It is valid as long as b is not changed.

@@ -87,7 +87,10 @@ func (x *h1) RawQuerySuffix() string {
 
 // Proto returns the protocol's name.
 func (x *h1) Proto() string {
-	if x.req.Minor == 0 {
+	switch {
+	case x.conn.stream != nil:
+		return "HTTP/2.0"
+	case x.req.Minor == 0:
 		return "HTTP/1.0"
 	}
 	return "HTTP/1.1"

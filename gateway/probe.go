@@ -41,6 +41,10 @@ func (p *pool) probeEndpoint(ctx context.Context, e *balancer.Endpoint) error {
 		},
 	}
 	scheme := "http"
+	if d.protocol == "h2c" {
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetUnencryptedHTTP2(true)
+	}
 	if d.tls != nil {
 		scheme = "https"
 		cfg := d.tls.Clone()
@@ -48,7 +52,9 @@ func (p *pool) probeEndpoint(ctx context.Context, e *balancer.Endpoint) error {
 			cfg.ServerName = u.host
 		}
 		t.TLSClientConfig = cfg
-		t.TLSNextProto = map[string]func(string, *cryptotls.Conn) http.RoundTripper{}
+		if t.ForceAttemptHTTP2 = d.multiplexes(); !t.ForceAttemptHTTP2 {
+			t.TLSNextProto = map[string]func(string, *cryptotls.Conn) http.RoundTripper{}
+		}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+e.Name()+pc.path, nil)
 	if err != nil {

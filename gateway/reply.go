@@ -30,8 +30,11 @@ func (x *Exchange) refuse(r *Reply, v *Verdict) {
 	info := &reasonTable[v.Reason]
 	r.Status, r.Close = v.status(), v.Close
 	h := r.Head
-	plain := acceptsOnlyText(x)
-	if plain {
+	grpc := x.speaksGRPC()
+	plain := !grpc && acceptsOnlyText(x)
+	if grpc {
+		// its type comes with its status
+	} else if plain {
 		h = append(h, "Content-Type: text/plain; charset=utf-8\r\n"...)
 	} else {
 		h = append(h, "Content-Type: application/problem+json\r\n"...)
@@ -56,12 +59,14 @@ func (x *Exchange) refuse(r *Reply, v *Verdict) {
 		}
 		h = append(h, "\r\n"...)
 	}
-	r.Head = h
-	if plain {
+	switch r.Head = h; {
+	case grpc:
+		x.refuseGRPC(r, v)
+	case plain:
 		r.Body = x.plainBody(v)
-		return
+	default:
+		r.Body = x.problemBody(v)
 	}
-	r.Body = x.problemBody(v)
 }
 
 func acceptsOnlyText(x *Exchange) bool {

@@ -55,6 +55,8 @@ func (s *Snapshot) Config() *config.Config { return s.conf }
 type Listener struct {
 	Name          string
 	RedirectHTTPS bool
+	HTTP2         bool
+	Streams       int // of HTTP/2, open at once on a connection
 	Limits        http1.Limits
 	HeaderTimeout time.Duration
 	IdleTimeout   time.Duration

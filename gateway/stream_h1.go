@@ -216,7 +216,7 @@ func (x *h1) cutAnswer(err error) {
 	}
 	if !x.chunksAnswer() && x.answer.Left() < 0 {
 		x.conn.nc.Raw.SetLinger(0) //nolint:errcheck // a plain close is what is left then
-		x.conn.nc.Raw.Close()      //nolint:errcheck // past TLS, whose goodbye would look like a clean end
+		x.conn.kill()
 	}
 	x.stopUpload()
 	x.dropUpstream()
@@ -293,6 +293,9 @@ func appendStatus[T []byte | string](b []byte, status int, reason T) []byte {
 func (x *h1) Answer(_ *Exchange, r *Reply) {
 	x.stopUpload()
 	x.dropUpstream()
+	if x.conn.stream != nil && x.verdict.Reason == Pass && x.body.Left() <= drainBytes {
+		x.drainBody() // no refusal: a client that sends what it must not is told so instead
+	}
 	drain := x.planUnread(r)
 	b := appendStatus(x.out[:0], r.Status, http.StatusText(r.Status))
 	b = append(b, "Date: "...)

@@ -67,7 +67,12 @@ func (x *h1) idleTunnel() bool {
 		return true
 	}
 	limit := x.conn.conf.IdleTimeout
-	a, okA := sinceLastByte(x.conn.nc.Raw.SyscallConn())
+	a, okA := time.Duration(0), true
+	if s := x.conn.stream; s != nil {
+		a = s.sinceLast()
+	} else {
+		a, okA = sinceLastByte(x.conn.nc.Raw.SyscallConn())
+	}
 	b, okB := sinceLastByte(x.u.raw, nil)
 	now := mono.Now()
 	return okA && okB && min(a, b, x.download.quietFor(now), x.upload.quietFor(now)) > limit

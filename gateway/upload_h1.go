@@ -18,6 +18,7 @@ type upload struct {
 	failed  error   // what the endpoint did wrong, or a panic; read after done
 	buf     []byte
 
+	lost    bool          // some of it is not in x.early
 	allRead atomic.Bool   // from the client; what is left to write is little
 	timing  atomic.Uint32 // who sets the deadline of the answer
 }
@@ -76,11 +77,13 @@ func (p *upload) answered() {
 	}
 }
 
-// copy passes the body on, to its end.
+// copy passes the body on, to its end. What a chunked one begins with is kept. When a stream of HTTP/2 takes no more, the rest is still read
+// as long as it may be kept: the endpoint may not have begun with the request.
 func (p *upload) copy(x *h1, u *upconn) (wrong Verdict, failed error) {
+	p.lost = !x.body.Chunked()
 	if len(x.early) > 0 {
-		if err := p.sendPaced(x, u, x.early, true); err != nil {
-			return Verdict{}, err
+		if failed = p.sendPaced(x, u, x.early, true); failed != nil && u.round == nil {
+			return Verdict{}, failed
 		}
 	}
 	c := x.conn
@@ -100,13 +103,19 @@ func (p *upload) copy(x *h1, u *upconn) (wrong Verdict, failed error) {
 		if err != nil {
 			return x.clientFault(err), nil
 		}
+		if p.lost = p.lost || len(x.early)+len(piece) > smallBody; !p.lost {
+			x.early = append(x.early, piece...)
+		}
 		p.allRead.Store(x.body.Done())
-		if err := p.sendPaced(x, u, piece, x.body.Chunked()); err != nil {
-			return Verdict{}, err
+		if failed == nil {
+			failed = p.sendPaced(x, u, piece, x.body.Chunked())
+		}
+		if failed != nil && (u.round == nil || p.lost) {
+			return Verdict{}, failed
 		}
 	}
 	p.allRead.Store(true)
-	if x.body.Chunked() {
+	if failed == nil && x.body.Chunked() {
 		_, failed = u.Write(appendLastChunk(p.buf[:0], &x.body.Trailers))
 	}
 	return Verdict{}, failed
@@ -195,6 +204,7 @@ func (x *h1) stopUpload() Verdict {
 		x.conn.resume()
 	}
 	x.up = nil
+	x.stored = p.whole(x)
 	x.bytesIn = x.body.Read()
 	x.spoiled = x.spoiled || cut || p.failed != nil || !x.body.Done()
 	if !x.body.Done() {
@@ -205,6 +215,19 @@ func (x *h1) stopUpload() Verdict {
 	}
 	return p.verdict
 }
+
+// awaitRest waits a moment for the rest of a body that may be needed once more.
+func (p *upload) awaitRest() {
+	t := time.NewTimer(lastPiece)
+	defer t.Stop()
+	select {
+	case <-p.done:
+	case <-t.C:
+	}
+}
+
+// whole reports, once done is closed, whether all of a body that came chunked is in memory after all.
+func (p *upload) whole(x *h1) bool { return !p.lost && x.body.Done() && p.verdict.Reason == Pass }
 
 // appendTrailers appends the trailer fields that may be sent on: none that frames, routes or vouches for a message
 // (RFC 9110, section 6.5.1).

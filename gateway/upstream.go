@@ -27,18 +27,24 @@ type dialConf struct {
 	idleTimeout time.Duration
 	tls         *cryptotls.Config // nil: cleartext
 	serverName  string            // "": the endpoint's host
+	protocol    string            // as configured
 	identity    string            // connections of another identity are not used again
 }
 
 func newDialConf(c *config.Pool, log *slog.Logger) (*dialConf, error) {
-	d := &dialConf{timeout: c.Connections.DialTimeout, idle: c.Connections.Idle, idleTimeout: c.Connections.IdleTimeout, serverName: c.TLS.ServerName}
-	d.identity = identity(c.TLS)
+	d := &dialConf{timeout: c.Connections.DialTimeout, idle: c.Connections.Idle, idleTimeout: c.Connections.IdleTimeout, serverName: c.TLS.ServerName, protocol: c.Protocol}
+	d.identity = identity(c.TLS, c.Protocol)
 	if c.TLS.Enabled {
 		t, err := tls.ClientConfig(tls.ClientOptions{CA: c.TLS.CA, ServerName: c.TLS.ServerName, Insecure: c.TLS.InsecureSkipVerify, Log: log, Cert: c.TLS.Cert, Key: c.TLS.Key})
 		if err != nil {
 			return nil, fmt.Errorf("tls: %w", err)
 		}
-		d.tls = t
+		switch d.tls = t; c.Protocol {
+		case "h2":
+			t.NextProtos = []string{"h2"}
+		case "auto":
+			t.NextProtos = []string{"h2", "http/1.1"}
+		}
 	}
 	return d, nil
 }
@@ -53,6 +59,8 @@ type upstream struct {
 	mu     sync.Mutex
 	idle   []*upconn // last used last
 	closed bool
+
+	links links // of HTTP/2
 }
 
 func newUpstream(p *pool, e *balancer.Endpoint) *upstream {
@@ -71,6 +79,7 @@ type upconn struct {
 	raw      syscall.RawConn
 	peeker   *peeker
 	idler    *idleRead // cleartext: waits for an answer without a buffer
+	round    *round    // a stream of a link; nil: it is a connection
 	identity string
 	idleAt   mono.Time
 	used     int // exchanges before this one
@@ -84,6 +93,11 @@ const peekAfter = time.Millisecond
 // get returns an idle connection, or a new one.
 func (u *upstream) get(now mono.Time, fresh, careful bool) (*upconn, error) {
 	d := u.pool.dial.Load()
+	if d.multiplexes() {
+		if c, err := u.stream(now, d); c != nil || err != nil {
+			return c, err
+		}
+	}
 	for !fresh {
 		u.mu.Lock()
 		n := len(u.idle)
@@ -106,31 +120,24 @@ func (u *upstream) get(now mono.Time, fresh, careful bool) (*upconn, error) {
 }
 
 func (u *upstream) dial(d *dialConf) (*upconn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), d.timeout)
-	defer cancel()
-	var dialer net.Dialer
-	nc, err := dialer.DialContext(ctx, "tcp", u.endpoint.Address())
+	nc, secure, err := u.connect(d)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := nc.(*net.TCPConn).SyscallConn()
+	if secure != nil && secure.ConnectionState().NegotiatedProtocol == "h2" { // an endpoint that did not offer it a moment ago
+		if _, err := u.adopt(d, secure); err != nil {
+			return nil, err
+		}
+		return u.stream(mono.Now(), d)
+	}
+	raw, err := nc.SyscallConn()
 	if err != nil {
 		nc.Close() //nolint:errcheck // the error to report is the other
 		return nil, err
 	}
 	c := &upconn{up: u, raw: raw, peeker: newPeeker(raw), identity: d.identity}
-	c.Conn = nc
-	if d.tls != nil {
-		cfg := d.tls.Clone()
-		if d.serverName == "" {
-			cfg.ServerName = u.host
-		}
-		t := cryptotls.Client(nc, cfg)
-		if err := t.HandshakeContext(ctx); err != nil {
-			nc.Close() //nolint:errcheck // the error to report is the other
-			return nil, fmt.Errorf("%w: %w", errHandshake, err)
-		}
-		c.Conn, c.secure = t, true
+	if c.Conn = nc; secure != nil {
+		c.Conn, c.final = secure, true
 	}
 	c.rd = http1.NewReader(&c.wire)
 	if d.tls == nil {
@@ -138,6 +145,31 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 		c.idler = newIdleRead(raw, c.rd.Room, c.rd.Release)
 	}
 	return c, nil
+}
+
+// connect opens a connection; secure is it with TLS, if the pool wants that.
+func (u *upstream) connect(d *dialConf) (nc *net.TCPConn, secure *cryptotls.Conn, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d.timeout)
+	defer cancel()
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, "tcp", u.endpoint.Address())
+	if err != nil {
+		return nil, nil, err
+	}
+	nc = c.(*net.TCPConn)
+	if d.tls == nil {
+		return nc, nil, nil
+	}
+	cfg := d.tls.Clone()
+	if d.serverName == "" {
+		cfg.ServerName = u.host
+	}
+	secure = cryptotls.Client(nc, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		nc.Close() //nolint:errcheck // the error to report is the other
+		return nil, nil, fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	return nc, secure, nil
 }
 
 // firstBytes waits for an answer's first bytes, where that can be done without a buffer.
@@ -158,6 +190,10 @@ var errHandshake = errors.New("tls handshake")
 // put keeps c for another exchange. Its reader must be at the end of a message with nothing behind it.
 func (u *upstream) put(c *upconn, now mono.Time) {
 	c.rd.Release()
+	if c.round != nil {
+		c.Close() //nolint:errcheck // the stream has ended; its link stays
+		return
+	}
 	c.readBy(0)
 	c.writeBy(0)
 	c.idleAt = now
@@ -202,6 +238,7 @@ func (u *upstream) close() {
 	idle := u.idle
 	u.idle = nil
 	u.mu.Unlock()
+	u.links.close()
 	for _, c := range idle {
 		c.Close() //nolint:errcheck // it is of no more use
 	}

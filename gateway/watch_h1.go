@@ -37,13 +37,33 @@ func (c *h1conn) endIfGone() {
 	}
 }
 
+// endWait ends the wait for an upstream, if c is in one: nobody is there any more for the answer.
+func (c *h1conn) endWait() {
+	s := c.state.Load()
+	if phase(s&(1<<phaseBits-1)) == phaseWaiting && c.state.CompareAndSwap(s, s|uint64(phaseEnded)) {
+		c.up.Load().abort()
+	}
+}
+
+// kill closes the connection at once, past TLS, whose goodbye would look like a clean end.
+func (c *h1conn) kill() {
+	if c.stream != nil {
+		c.stream.kill()
+		return
+	}
+	c.nc.Raw.Close() //nolint:errcheck // nothing to be done about it
+}
+
 // gone reports whether the client has closed its side.
 func (c *h1conn) gone() (gone bool) {
+	if c.stream != nil {
+		return c.stream.gone()
+	}
 	raw, err := c.nc.Raw.SyscallConn()
 	if err != nil {
 		return false
 	}
-	if !c.secure {
+	if !c.nc.Secure {
 		return newPeeker(raw).gone()
 	}
 	err = raw.Control(func(fd uintptr) { // a close_notify alert stands before the end of the stream

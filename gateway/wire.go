@@ -30,7 +30,7 @@ type wire struct {
 	warmed     mono.Time    // what the socket has; owned by the writing goroutine
 	reads      int          // calls of Read; owned by the reading goroutine
 	least      int64        // bytes that a write must make in rateGrace to go on; 0: it ends at its due instant
-	secure     bool         // TLS: a write that timed out cannot be resumed
+	final      bool         // TLS, or a stream of HTTP/2: a write that timed out cannot be resumed
 
 	arming sync.Mutex   // arms the socket's read deadline; taken only when that is due
 	rarmed atomic.Int64 // what the socket has
@@ -148,7 +148,7 @@ func (w *wire) Write(p []byte) (int, error) {
 	done, counted := 0, 0
 	for {
 		due := mono.Time(w.wdue.Load())
-		if due != 0 && (w.warmed == 0 || w.warmed > due || w.secure && due.Sub(w.warmed) > time.Second) {
+		if due != 0 && (w.warmed == 0 || w.warmed > due || w.final && due.Sub(w.warmed) > time.Second) {
 			w.warmed = due
 			w.Conn.SetWriteDeadline(due.Wall()) //nolint:errcheck // the write reports it
 		}
@@ -157,7 +157,7 @@ func (w *wire) Write(p []byte) (int, error) {
 		if err == nil {
 			return done, nil
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || w.secure {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || w.final {
 			return done, err
 		}
 		w.warmed = 0

@@ -263,7 +263,7 @@ func TestWriteGoesOnWithEnoughProgress(t *testing.T) {
 		wantWrite(t, w, hundred, 10, grace, late)
 	})
 	inBubble(t, func(t *testing.T, w *wire, peer net.Conn) { // TLS cannot go on after a write that timed out
-		w.least, w.secure = 1, true
+		w.least, w.final = 1, true
 		w.writeBy(in(grace))
 		take(peer, 10, 100*ms)
 		wantWrite(t, w, hundred, 10, grace, late)

@@ -18,7 +18,8 @@ const defaultHandshakeTimeout = 10 * time.Second
 
 // MuxOptions is how a [Mux] treats new connections.
 type MuxOptions struct {
-	TLS *Store // nil: clear text
+	TLS   *Store // nil: clear text
+	HTTP2 bool   // offer h2 by ALPN
 
 	// ProxyProtocol requires a PROXY header, v1 or v2, from peers that are Trusted. Others are served as they come, under
 	// their own address, but for those that send a header: they are refused. Trusted nil trusts nobody.

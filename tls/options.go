@@ -43,7 +43,6 @@ type Options struct {
 	ACME         ACMEOptions
 	ClientAuth   ClientAuth
 	ClientCA     string // PEM roots that sign client certificates; needed unless ClientAuth is None
-	HTTP2        bool   // offer h2 by ALPN
 	Log          *slog.Logger
 }
 

@@ -72,7 +72,11 @@ const httpOnHTTPS = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; chars
 
 // shake makes the TLS handshake. A TLS-ALPN-01 challenge ends here: its handshake is the answer.
 func (m *Mux) shake(c *Conn, o *MuxOptions) bool {
-	t := stdtls.Server(c.Conn, o.TLS.view.Load().server)
+	conf := o.TLS.view.Load().server
+	if o.HTTP2 {
+		conf = o.TLS.view.Load().serverH2
+	}
+	t := stdtls.Server(c.Conn, conf)
 	if err := t.Handshake(); err != nil {
 		m.handshake.Add(1)
 		o.Log.Debug("connection refused", "peer", c.Remote, "reason", "handshake", "error", err)

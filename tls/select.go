@@ -97,28 +97,26 @@ var suites = []uint16{
 	stdtls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-// configure makes the three configurations a handshake may meet: the usual one, the one that refuses a name that is not
-// ours, and the one that answers TLS-ALPN-01.
+// configure makes the configurations a handshake may meet: the usual one, with and without h2, the one that refuses a name that is
+// not ours, and the one that answers TLS-ALPN-01.
 func (v *view) configure() {
-	protocols := []string{"http/1.1"}
-	if v.o.HTTP2 {
-		protocols = []string{"h2", "http/1.1"}
-	}
 	v.server = &stdtls.Config{
 		MinVersion:         v.o.MinVersion,
 		CipherSuites:       suites,
-		NextProtos:         protocols,
+		NextProtos:         []string{"http/1.1"},
 		GetConfigForClient: v.choose,
 		GetCertificate:     v.certificate,
 		ClientAuth:         map[ClientAuth]stdtls.ClientAuthType{Request: stdtls.VerifyClientCertIfGiven, Require: stdtls.RequireAndVerifyClientCert}[v.o.ClientAuth],
 		ClientCAs:          v.clientRoots,
 	}
+	v.serverH2 = v.server.Clone()
+	v.serverH2.NextProtos = []string{"h2", "http/1.1"}
 	// crypto/tls answers unrecognized_name when there is neither a certificate nor an error. It would resume a session
 	// before it asks for a certificate, hence no tickets.
 	v.refusal = &stdtls.Config{
 		MinVersion:             v.o.MinVersion,
 		CipherSuites:           suites,
-		NextProtos:             append(protocols, acme.ALPNProto),
+		NextProtos:             []string{"h2", "http/1.1", acme.ALPNProto},
 		SessionTicketsDisabled: true,
 		GetCertificate:         func(*stdtls.ClientHelloInfo) (*stdtls.Certificate, error) { return nil, nil },
 	}

@@ -21,6 +21,7 @@ type view struct {
 	acme        *authority // nil if off
 
 	server, refusal, challenge *stdtls.Config
+	serverH2                   *stdtls.Config // server, with h2
 }
 
 // Store holds certificates, ticket keys and client authorities, and answers handshakes with them. It is safe for
@@ -131,7 +132,7 @@ func (s *Store) installLocked(v *view) {
 	if old == nil || old.o.ClientAuth != v.o.ClientAuth || old.clientSum != v.clientSum {
 		s.keys = [][32]byte{newTicketKey()}
 	}
-	v.server.SetSessionTicketKeys(s.keys)
+	v.setTicketKeys(s.keys)
 	s.view.Store(v)
 }
 
@@ -140,7 +141,12 @@ func (s *Store) rotate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys = [][32]byte{newTicketKey(), s.keys[0]}
-	s.view.Load().server.SetSessionTicketKeys(s.keys)
+	s.view.Load().setTicketKeys(s.keys)
+}
+
+func (v *view) setTicketKeys(keys [][32]byte) {
+	v.server.SetSessionTicketKeys(keys)
+	v.serverH2.SetSessionTicketKeys(keys)
 }
 
 func newTicketKey() (k [32]byte) {

@@ -139,7 +139,7 @@ func TestALPN(t *testing.T) {
 	pairs := []Pair{c.files("a", ask{names: []string{"a.example"}})}
 	f := func(h2 bool, offered []string, want string, ok bool) {
 		t.Helper()
-		_, addr := serve(t, MuxOptions{TLS: newStore(t, Options{Certificates: pairs, HTTP2: h2})}, describe)
+		_, addr := serve(t, MuxOptions{HTTP2: h2, TLS: newStore(t, Options{Certificates: pairs})}, describe)
 		got := visit(t, addr, &stdtls.Config{RootCAs: c.pool(), ServerName: "a.example", NextProtos: offered})
 		if (got.err == nil) != ok || ok && !strings.Contains(got.text, "protocol="+want+" ") {
 			t.Errorf("offered %q: %q %v", offered, got.text, got.err)

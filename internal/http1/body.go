@@ -267,7 +267,6 @@ func (b *Body) size() Fault {
 	if n == 0 {
 		b.state = chunkTrailers
 		b.Trailers.Reset()
-		b.Trailers.lines, b.Trailers.trailer = 1, true
 	}
 	return None
 }
@@ -276,7 +275,7 @@ func (b *Body) size() Fault {
 func sizePrefix(p []byte) bool { return len(p) == 0 || hexValue(p[0]) >= 0 }
 
 func (b *Body) trailers() error {
-	n, f := b.Trailers.parse(b.rd.Bytes(), b.lim, false)
+	n, f := b.Trailers.ParseTrailers(b.rd.Bytes(), b.lim)
 	if f != None {
 		if f.TooLarge() {
 			return f

@@ -51,6 +51,12 @@ func (h *Head) ParseRequest(buf []byte, lim Limits) (int, Fault) { return h.pars
 // ParseResponse is ParseRequest for a response head.
 func (h *Head) ParseResponse(buf []byte, lim Limits) (int, Fault) { return h.parse(buf, lim, false) }
 
+// ParseTrailers is ParseRequest for the fields that end a chunked body, and the empty line behind them.
+func (h *Head) ParseTrailers(buf []byte, lim Limits) (int, Fault) {
+	h.lines, h.trailer = max(h.lines, 1), true
+	return h.parse(buf, lim, false)
+}
+
 func (h *Head) parse(buf []byte, lim Limits, request bool) (int, Fault) {
 	h.Buf = buf
 	for {
@@ -343,6 +349,12 @@ func (h *Head) Name(i int) []byte {
 func (h *Head) Value(i int) []byte {
 	f := &h.Fields[i]
 	return h.Buf[f.value : f.value+f.valueLen]
+}
+
+// Text returns name and value of field i as parts of text, which is a copy of Buf.
+func (h *Head) Text(text string, i int) (name, value string) {
+	f := &h.Fields[i]
+	return text[f.name : f.name+uint32(f.nameLen)], text[f.value : f.value+f.valueLen]
 }
 
 // First returns the index of the first field k, or -1.

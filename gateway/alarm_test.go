@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// call is one that takes so long, unless the alarm cuts it.
+func call(a *alarm, cut <-chan struct{}, takes time.Duration) error {
+	if err := a.begin(); err != nil {
+		return err
+	}
+	select {
+	case <-cut:
+		return a.end(errors.New("cut"))
+	case <-time.After(takes):
+		return a.end(nil)
+	}
+}
+
+func TestAlarm(t *testing.T) {
+	errMine := errors.New("mine")
+	f := func(name string, check func() error, want error, do func(a *alarm)) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			cut := make(chan struct{}, 1)
+			a := &alarm{check: check, cut: func() { cut <- struct{}{} }}
+			do(a)
+			if err := call(a, cut, time.Second); !errors.Is(err, want) || want == nil && err != nil {
+				t.Errorf("%s: %v, want %v", name, err, want)
+			}
+			a.stop()
+		})
+	}
+	in := func(a *alarm, d time.Duration) { a.set(time.Now().Add(d)) }
+	f("none", nil, nil, func(*alarm) {})
+	f("in time", nil, nil, func(a *alarm) { in(a, 2*time.Second) })
+	f("too late", nil, os.ErrDeadlineExceeded, func(a *alarm) { in(a, time.Second/2) })
+	f("too late to begin", nil, os.ErrDeadlineExceeded, func(a *alarm) { in(a, -1) })
+	f("taken back", nil, nil, func(a *alarm) { in(a, -1); a.set(time.Time{}) })
+	f("moved on meanwhile", nil, nil, func(a *alarm) {
+		in(a, time.Second/2)
+		time.AfterFunc(time.Second/4, func() { in(a, 2*time.Second) })
+	})
+	f("moved near meanwhile", nil, os.ErrDeadlineExceeded, func(a *alarm) {
+		in(a, time.Hour)
+		time.AfterFunc(time.Second/4, func() { in(a, time.Second/4) })
+	})
+	f("aborted meanwhile", func() error { return errMine }, errMine, func(a *alarm) {
+		time.AfterFunc(time.Second/4, func() { a.set(time.Unix(1, 0)) })
+	})
+	f("none after all", func() error { return nil }, nil, func(a *alarm) { in(a, time.Second/2) })
+	f("passed while nothing was under way, and moved", nil, nil, func(a *alarm) {
+		in(a, time.Second)
+		time.Sleep(2 * time.Second)
+		in(a, 2*time.Second)
+	})
+	f("cut for good", nil, os.ErrDeadlineExceeded, func(a *alarm) {
+		in(a, time.Second/2)
+		if err := call(a, make(chan struct{}), time.Second); err != nil {
+			t.Error(err) // it had come through
+		}
+		a.set(time.Time{})
+	})
+}
+
+// TestAlarmStops: nothing is cut after stop.
+func TestAlarmStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &alarm{cut: func() { t.Error("cut") }}
+		a.set(time.Now().Add(time.Second))
+		if err := a.begin(); err != nil {
+			t.Fatal(err)
+		}
+		a.stop()
+		time.Sleep(time.Minute)
+	})
+}

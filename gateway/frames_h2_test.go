@@ -1,0 +1,335 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"pgregory.net/rapid"
+
+	"weir/internal/mono"
+)
+
+// rawH2 is a client that sends what it likes.
+type rawH2 struct {
+	*http2.Framer
+	t    *testing.T
+	c    net.Conn
+	head bytes.Buffer
+	enc  *hpack.Encoder
+}
+
+// dialH2 opens a connection to g with the preface and empty settings sent.
+func dialH2(t *testing.T, g *Gateway) *rawH2 {
+	t.Helper()
+	c, err := net.Dial("tcp", front(t, g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	k := &rawH2{Framer: http2.NewFramer(c, c), t: t, c: c}
+	k.enc = hpack.NewEncoder(&k.head)
+	io.WriteString(c, preface) //nolint:errcheck // the next read tells
+	k.WriteSettings()          //nolint:errcheck // as above
+	return k
+}
+
+// request encodes a head.
+func (k *rawH2) request(fields ...string) []byte {
+	k.head.Reset()
+	all := append([]string{":method", "GET", ":scheme", "http", ":authority", "a.example", ":path", "/text"}, fields...)
+	for i := 0; i < len(all); i += 2 {
+		k.enc.WriteField(hpack.HeaderField{Name: all[i], Value: all[i+1]}) //nolint:errcheck // a buffer takes everything
+	}
+	return k.head.Bytes()
+}
+
+// ask opens a stream.
+func (k *rawH2) ask(id uint32) error {
+	return k.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: k.request(), EndHeaders: true, EndStream: true})
+}
+
+// ended reads until the connection ends, and returns the code of the last GOAWAY, if one came.
+func (k *rawH2) ended() (code http2.ErrCode, told bool) {
+	for {
+		f, err := k.ReadFrame()
+		if err != nil {
+			if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+				k.t.Error("the connection goes on")
+			}
+			return code, told
+		}
+		if g, ok := f.(*http2.GoAwayFrame); ok {
+			code, told = g.ErrCode, true
+		}
+	}
+}
+
+const textRoute = "routes: [{name: text, match: {path: /text}, respond: {status: 203, body: hello}}]\n"
+
+// TestFloods: a client that makes work for nothing loses its connection, and is told why if it reads.
+func TestFloods(t *testing.T) {
+	up := endpoint(t, "http1", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	f := func(name string, flood func(k *rawH2, i int) error) {
+		t.Helper()
+		k := dialH2(t, newGateway(t, poolYAML("", up)+"routes: [{name: all, match: {path: /*}, pool: api}]\n"))
+		read := make(chan struct{})
+		var code http2.ErrCode
+		var told bool
+		go func() {
+			defer close(read)
+			code, told = k.ended()
+		}()
+		for i := range 200_000 {
+			if flood(k, i) != nil {
+				break
+			}
+		}
+		<-read
+		if t.Failed() {
+			t.Fatal(name)
+		}
+		if told && code == http2.ErrCodeNo {
+			t.Errorf("%s: ended with %v", name, code)
+		}
+	}
+	f("resets", func(k *rawH2, i int) error {
+		id := uint32(2*i + 1)
+		if err := k.ask(id); err != nil {
+			return err
+		}
+		return k.WriteRSTStream(id, http2.ErrCodeCancel)
+	})
+	f("pings", func(k *rawH2, i int) error { return k.WritePing(false, [8]byte{byte(i)}) })
+	f("answers to no ping", func(k *rawH2, i int) error { return k.WritePing(true, [8]byte{byte(i)}) })
+	f("settings", func(k *rawH2, _ int) error { return k.WriteSettings() })
+	f("priorities", func(k *rawH2, i int) error {
+		return k.WritePriority(uint32(2*i+1), http2.PriorityParam{Weight: 1})
+	})
+	f("unknown frames", func(k *rawH2, _ int) error { return k.WriteRawFrame(0xbb, 0, 0, nil) })
+	f("empty continuations", func(k *rawH2, i int) error {
+		if i == 0 {
+			return k.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: k.request()})
+		}
+		return k.WriteContinuation(1, false, nil)
+	})
+	f("long continuations", func(k *rawH2, i int) error {
+		p := k.request("x-long", string(bytes.Repeat([]byte{'x'}, 8000)))
+		if i == 0 {
+			return k.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p})
+		}
+		return k.WriteContinuation(1, false, p)
+	})
+	f("empty data", func(k *rawH2, i int) error {
+		if i == 0 {
+			return k.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: k.request("content-length", "5"), EndHeaders: true})
+		}
+		return k.WriteData(1, false, nil)
+	})
+}
+
+// TestNoFlood: a client that asks, pings and cancels now and then keeps its connection.
+func TestNoFlood(t *testing.T) {
+	k := dialH2(t, newGateway(t, textRoute))
+	const requests = 2000
+	done := make(chan int)
+	k.ask(1) //nolint:errcheck // the next read tells
+	go func() {
+		answered := 0
+		defer func() { done <- answered }()
+		for answered < requests {
+			f, err := k.ReadFrame()
+			if err != nil {
+				return
+			}
+			if d, ok := f.(*http2.DataFrame); ok && d.StreamEnded() {
+				answered++
+				k.ask(uint32(2*answered + 1)) //nolint:errcheck // the next read tells
+				if answered%4 == 0 {
+					k.WritePing(false, [8]byte{})                                     //nolint:errcheck // as above
+					k.WriteRSTStream(uint32(2*answered-1), http2.ErrCodeStreamClosed) //nolint:errcheck // as above
+				}
+			}
+		}
+	}()
+	if n := <-done; n < requests {
+		t.Errorf("the connection ended after %d requests", n)
+	}
+}
+
+// TestSlowHead: the pieces of a head must come in time, even beside a stream that lives.
+func TestSlowHead(t *testing.T) {
+	g := newGateway(t, "routes: [{name: text, match: {path: /text}, respond: {status: 203, body: hello}}]\n")
+	g.snap.Load().listeners["web"].HeaderTimeout = 50 * time.Millisecond
+	k := dialH2(t, g)
+	p := k.request()
+	k.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p[:3], EndStream: true}) //nolint:errcheck // the read tells
+	if k.ended(); t.Failed() {
+		t.Error("half a head is waited for")
+	}
+}
+
+// TestMalformed: what RFC 9113 calls malformed is reset, and the connection goes on.
+func TestMalformed(t *testing.T) {
+	f := func(fields ...string) {
+		t.Helper()
+		k := dialH2(t, newGateway(t, textRoute))
+		k.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: k.request(fields...), EndHeaders: true, EndStream: true}) //nolint:errcheck // the read tells
+		k.ask(3)                                                                                                                     //nolint:errcheck // as above
+		reset := false
+		for {
+			f, err := k.ReadFrame()
+			if err != nil {
+				t.Fatalf("%q: %v", fields, err)
+			}
+			switch f := f.(type) {
+			case *http2.RSTStreamFrame:
+				reset = reset || f.StreamID == 1 && f.ErrCode == http2.ErrCodeProtocol
+			case *http2.DataFrame:
+				if f.StreamID == 3 {
+					if !reset {
+						t.Errorf("%q was not reset", fields)
+					}
+					return
+				}
+			}
+		}
+	}
+	f("connection", "close")
+	f("transfer-encoding", "chunked")
+	f("upgrade", "h2c")
+	f("te", "gzip")
+	f("X-Upper", "a")
+	f("a b", "c")
+	f("x", "a\r\nb: c")
+	f("x", "a\x00")
+	f("host", "other.example")
+	f(":path", "/text")
+	f("x-long", string(bytes.Repeat([]byte{'x'}, 5000)), "connection", "close")
+}
+
+// TestScanner: frames are found in a stream however it is cut, and what is urgent goes between them.
+func TestScanner(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var stream, want bytes.Buffer
+		framer := http2.NewFramer(&stream, nil)
+		for range rapid.IntRange(1, 20).Draw(rt, "frames") {
+			framer.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, rapid.IntRange(0, 100).Draw(rt, "length"))) //nolint:errcheck // a buffer takes everything
+		}
+		var out bytes.Buffer
+		f := newFrames(writeOnly{Buffer: &out}, nil, 0)
+		urgent := 0
+		for stream.Len() > 0 {
+			if rapid.IntRange(0, 5).Draw(rt, "urgent") == 0 {
+				f.say(appendFrameHeader(nil, 0, http2.FrameGoAway))
+				urgent++
+			}
+			p := stream.Next(rapid.IntRange(1, 150).Draw(rt, "piece"))
+			want.Write(p)
+			if n, err := f.Write(p); n != len(p) || err != nil {
+				rt.Fatal(n, err)
+			}
+		}
+		var rest bytes.Buffer
+		again := http2.NewFramer(&rest, &out)
+		seen := 0
+		for first := true; ; first = false {
+			h, err := http2.ReadFrameHeader(&out)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				rt.Fatal(err)
+			}
+			if h.Type == http2.FrameGoAway {
+				if seen++; first {
+					rt.Fatal("it comes before all else")
+				}
+				continue
+			}
+			again.WriteRawFrame(h.Type, h.Flags, h.StreamID, out.Next(int(h.Length))) //nolint:errcheck // as above
+		}
+		if seen != urgent || !bytes.Equal(rest.Bytes(), want.Bytes()) {
+			rt.Fatalf("%d of %d urgent frames, %d of %d bytes", seen, urgent, rest.Len(), want.Len())
+		}
+	})
+}
+
+// noConn is the rest of a connection that is a buffer.
+type noConn struct{}
+
+func (noConn) Close() error                     { return nil }
+func (noConn) LocalAddr() net.Addr              { return nil }
+func (noConn) RemoteAddr() net.Addr             { return nil }
+func (noConn) SetDeadline(time.Time) error      { return nil }
+func (noConn) SetReadDeadline(time.Time) error  { return nil }
+func (noConn) SetWriteDeadline(time.Time) error { return nil }
+
+// writeOnly is a connection that can only be written to.
+type writeOnly struct {
+	*bytes.Buffer
+	noConn
+}
+
+func TestAllowance(t *testing.T) {
+	a := newAllowance(3, 2, 0)
+	f := func(at time.Duration, n int64, want bool) {
+		t.Helper()
+		if got := a.take(n, mono.Time(at)); got != want {
+			t.Errorf("%v: %v", at, got)
+		}
+	}
+	f(0, 2, true)
+	f(0, 2, false)
+	f(0, 1, true)
+	f(999*time.Millisecond, 1, false)
+	f(1500*time.Millisecond, 2, true)
+	f(1900*time.Millisecond, 1, false)
+	f(2*time.Second, 2, true)
+	f(time.Hour, 4, false)
+	f(time.Hour, 3, true)
+	a.give(1)
+	f(time.Hour, 1, true)
+	f(time.Minute, 1, false)
+}
+
+func TestDropOverridden(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		b := []byte(in)
+		if dropOverridden(b); string(b) != want {
+			t.Errorf("%q: %q, want %q", in, b, want)
+		}
+	}
+	f("", "")
+	f("\x00\x04\x00\x00\x00\x01", "\x00\x04\x00\x00\x00\x01")
+	f("\x00\x04\x00\x00\x00\x01\x00\x03\x00\x00\x00\x07\x00\x04\x00\x00\x00\x02", "\xf0\x00\x00\x00\x00\x01\x00\x03\x00\x00\x00\x07\x00\x04\x00\x00\x00\x02")
+	f("\x00\x04\x00", "\x00\x04\x00")
+}
+
+// head2 encodes a head of its own pseudo-fields; scheme, and authority if it is not given, are added.
+func (k *rawH2) head2(fields ...string) []byte {
+	k.head.Reset()
+	all := append([]string{":scheme", "http"}, fields...)
+	if !slices.Contains(fields, ":authority") {
+		all = append([]string{":authority", "a.example"}, all...)
+	}
+	for _, pseudo := range []bool{true, false} {
+		for i := 0; i < len(all); i += 2 {
+			if (all[i][0] == ':') == pseudo {
+				k.enc.WriteField(hpack.HeaderField{Name: all[i], Value: all[i+1]}) //nolint:errcheck // a buffer takes everything
+			}
+		}
+	}
+	return k.head.Bytes()
+}
+
+func newDecoder() *hpack.Decoder { return hpack.NewDecoder(4096, nil) }

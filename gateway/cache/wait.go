@@ -87,3 +87,11 @@ func (f *Flight) Failed() bool {
 	defer s.mu.Unlock()
 	return f.failed
 }
+
+// Over reports whether f is over, so that Wait returns at once.
+func (f *Flight) Over() bool {
+	s := f.cache.shard(f.urlHash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f.over
+}

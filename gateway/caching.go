@@ -168,6 +168,10 @@ func (g *Gateway) judge(x *Exchange, c *caching) (answered bool) {
 // lookEveryWait is how often somebody who waits for another's answer looks whether his client still does.
 const lookEveryWait = 5 * goneEvery
 
+// slowClient is how long a client may take for its answer while others wait for the same: then one of them is asked for in its place, so
+// that nobody can slow others down by reading slowly.
+const slowClient = 2 * time.Second
+
 // awaitFlight waits for another request's answer, as long as this one has time. It reports false if the client left meanwhile.
 func (x *Exchange) awaitFlight(c *caching, f *cache.Flight) bool {
 	x.begun = mono.Now()
@@ -181,6 +185,10 @@ func (x *Exchange) awaitFlight(c *caching, f *cache.Flight) bool {
 		d := due.Sub(mono.Now())
 		again = d > 0 && f.Wait(min(d, lookEveryWait), nil)
 		if again || d <= 0 || f.Over() {
+			break
+		}
+		if f.Overtake(mono.Now().Add(-slowClient)) {
+			again = true
 			break
 		}
 		if x.car.Gone() {
@@ -312,7 +320,10 @@ func (x *Exchange) invalidate() {
 	if s := x.result.Status; s < 200 || s > 399 {
 		return
 	}
-	var k cache.Key
-	x.setCacheKey(&k)
-	x.snap.cache.Invalidate(x.car.Method(), &k, x.car.Received())
+	if x.spare == nil {
+		x.spare = new(caching)
+	}
+	k := &x.spare.key
+	x.setCacheKey(k)
+	x.snap.cache.Invalidate(x.car.Method(), k, x.car.Received())
 }

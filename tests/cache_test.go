@@ -170,8 +170,10 @@ func TestCacheValidation(t *testing.T) {
 	if resp := c.ask("/e?cache-control=no-cache", "", 5, `If-None-Match: "2"`); resp.StatusCode != 304 {
 		t.Errorf("%d", resp.StatusCode)
 	}
-	c.ask("/f"+minute, "answer 6", 6)
-	if resp := c.ask("/f"+minute, "", 6, `If-None-Match: "2"`); resp.StatusCode != 304 {
+	c.ask("/e?cache-control=no-cache", "answer 3", 6, `If-None-Match: "0"`) // which is the client's, not the cache's
+	c.ask("/e?cache-control=no-cache", "answ", 7, "Range: bytes=0-3")
+	c.ask("/f"+minute, "answer 8", 8)
+	if resp := c.ask("/f"+minute, "", 8, `If-None-Match: "2"`); resp.StatusCode != 304 {
 		t.Errorf("%d", resp.StatusCode)
 	}
 }
@@ -359,4 +361,33 @@ func TestCacheReload(t *testing.T) {
 	reload("policies:", "cache: {enabled: false}\npolicies:")
 	c.ask("/a"+minute, "answer 3", 3)
 	c.ask("/a"+minute, "answer 4", 4)
+}
+
+// TestCachePurgeOfPeers: what one gateway is told to forget, the others forget.
+func TestCachePurgeOfPeers(t *testing.T) {
+	o := &origin{}
+	s := serve(t, o.ServeHTTP)
+	addrs := []string{freeAddr(t), freeAddr(t)}
+	var nodes []*weir
+	for i := range addrs {
+		nodes = append(nodes, startWeir(t, strings.Replace(cacheConfig, "name: test", "name: node"+fmt.Sprint(i), 1)+`
+cluster: {enabled: true, bind: "@cluster", join: [@seeds]}
+`, map[string]string{"up": s.addr, "cluster": addrs[i], "seeds": fmt.Sprintf("%q, %q", addrs[0], addrs[1])}))
+	}
+	eventually(t, 15*time.Second, "both know each other", func() bool {
+		_, a := nodes[0].admin("GET", "/api/v1/cluster", "")
+		_, b := nodes[1].admin("GET", "/api/v1/cluster", "")
+		return strings.Contains(a, `"heard": 2`) && strings.Contains(b, `"heard": 2`)
+	})
+	ask := func(n int) string {
+		_, body := fetch(t, "GET", nodes[n].url("/a"+minute+"&surrogate-key=red"), "")
+		return body
+	}
+	if a, b := ask(0)+ask(1), ask(0)+ask(1); a != b || o.count() != 2 {
+		t.Fatalf("%q, then %q", a, b)
+	}
+	if status, answer := nodes[0].admin("DELETE", "/api/v1/cache?tag=red", ""); status != 200 || !strings.Contains(answer, `"purged": 1`) {
+		t.Errorf("%d %s", status, answer)
+	}
+	eventually(t, 5*time.Second, "the other forgets", func() bool { return ask(1) != "answer 2" })
 }

@@ -38,6 +38,7 @@ type Flight struct {
 	over    bool          // nothing will come any more
 	useless bool          // and what came was not for all
 	failed  bool          // something stale was sent instead
+	landing mono.Time     // when the head came of what will be stored; 0: it has not
 	done    chan struct{} // there if somebody waits; closed when over
 }
 
@@ -116,10 +117,19 @@ func (f *Flight) Begin(q *Query, r Response, wall time.Time) Fate {
 			f.unshare(at.mono)
 			f.release()
 		}
+		f.lands(at.mono)
 	default:
 		f.leave(r.Status(), at)
 	}
 	return f.fate
+}
+
+// lands notes when the head came, for those who wait.
+func (f *Flight) lands(now mono.Time) {
+	s := f.cache.shard(f.urlHash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.landing = max(now, 1)
 }
 
 // leave is for what is not stored.

@@ -3,6 +3,8 @@ package cache
 import (
 	"slices"
 	"time"
+
+	"weir/internal/mono"
 )
 
 // launch notes that f is under way, or returns another flight that it may wait for.
@@ -94,4 +96,17 @@ func (f *Flight) Over() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return f.over
+}
+
+// Overtake lets those go on who wait for f, and reports true, if its head came before since: its client takes the body too slowly for others to
+// wait for. One of them goes in its place; f goes on too.
+func (f *Flight) Overtake(since mono.Time) bool {
+	s := f.cache.shard(f.urlHash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.over || f.landing == 0 || f.landing >= since {
+		return false
+	}
+	f.releaseLocked(false)
+	return true
 }

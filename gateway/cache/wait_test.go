@@ -297,3 +297,36 @@ func TestWaitersAreRescuedToo(t *testing.T) {
 		s.idle()
 	})
 }
+
+// TestOvertake: those who wait for a body that comes too slowly go on, one of them in its place, and what was slow is stored all the same.
+func TestOvertake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := coalescing(t)
+		q, first := s.ask("/a")
+		_, second := s.ask("/a")
+		s.want(second, Wait)
+		if second.Await.Overtake(s.now.Add(time.Hour)) {
+			t.Error("overtaken before its head came")
+		}
+		first.Flight.Begin(q, response(200, "cache-control: max-age=60"), s.wall)
+		if second.Await.Overtake(s.now) {
+			t.Error("overtaken at once")
+		}
+		waited := make(chan bool)
+		go func() { waited <- second.Await.Wait(time.Hour, nil) }()
+		synctest.Wait()
+		if !second.Await.Overtake(s.now.Add(1)) || !<-waited || !second.Await.Over() {
+			t.Error("not overtaken")
+		}
+		_, third := s.ask("/a")
+		s.want(third, Miss)
+		third.Flight.Abort()
+		first.Flight.Fill([]byte("slow"))
+		if !first.Flight.Commit() {
+			t.Error("not stored")
+		}
+		_, fourth := s.ask("/a")
+		s.want(fourth, Hit)
+		s.idle()
+	})
+}

@@ -206,3 +206,20 @@ func TestHitAllocates(t *testing.T) {
 	io.Copy(io.Discard, k.c) //nolint:errcheck // it is closed
 	<-k.end
 }
+
+// TestHitsFlowAsShaped: bytes of stored answers count as any other, also of long ones.
+func TestHitsFlowAsShaped(t *testing.T) {
+	body := strings.Repeat("x", 200_000)
+	g, n := cachedOrigin(t, "cache: {enabled: true}", "shaping: [{name: s, download: 1GiB}]", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		io.WriteString(w, body)
+	})
+	for i := range 3 {
+		if _, got := get(t, g, "/a"); got != body {
+			t.Errorf("%d: %d bytes", i, len(got))
+		}
+	}
+	if s := g.PacingStats(); n.Load() != 1 || s[0].Bytes != 600_000 {
+		t.Errorf("asked %d times, %+v", n.Load(), s)
+	}
+}

@@ -177,8 +177,8 @@ func TestUnmatchedIsAskedPlainly(t *testing.T) {
 			t.Errorf("%d: %d %q", i, resp.StatusCode, body)
 		}
 	}
-	if n.Load() != 3 {
-		t.Errorf("asked %d times", n.Load())
+	if leases := g.PoolStats()[0].Endpoints[0].Leases; n.Load() != 3 || leases != 3 {
+		t.Errorf("asked %d times with %d leases", n.Load(), leases)
 	}
 	if err := everythingBack(g); err != nil {
 		t.Error(err)

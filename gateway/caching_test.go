@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -39,7 +40,7 @@ func get(t testing.TB, g *Gateway, path string, fields ...string) (*http.Respons
 		name, value, _ := strings.Cut(f, ": ")
 		req.Header.Set(name, value)
 	}
-	tr := &http.Transport{DisableKeepAlives: true, Dial: func(_, _ string) (net.Conn, error) { return k.c, nil }}
+	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return k.c, nil }}
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)

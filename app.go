@@ -349,7 +349,7 @@ func (a *app) useAccessLog(l accessLog) {
 // sources are what metrics ask for at a scrape.
 func (a *app) sources() telemetry.Sources {
 	return telemetry.Sources{
-		Pools: a.gw.PoolStats, Gates: a.gw.GateStats, Load: a.gw.LoadStats, Pacings: a.gw.PacingStats, Limiters: a.gw.LimiterStats, LimiterMemory: a.gw.LimiterMemory, Tokens: a.gw.TokenStats, Cluster: a.clusterStats, Store: a.storeStats, Connections: a.listenerStats, Certificates: a.certificates,
+		Pools: a.gw.PoolStats, Gates: a.gw.GateStats, Load: a.gw.LoadStats, Pacings: a.gw.PacingStats, Limiters: a.gw.LimiterStats, LimiterMemory: a.gw.LimiterMemory, Tokens: a.gw.TokenStats, Cluster: a.clusterStats, Store: a.storeStats, Cache: a.gw.CacheStats, Connections: a.listenerStats, Certificates: a.certificates,
 		Config:           func() telemetry.ConfigInfo { return *a.reloaded.Load() },
 		AccessLogDropped: a.gw.AccessLogDropped,
 	}

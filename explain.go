@@ -43,6 +43,9 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 			fmt.Fprintf(w, "endpoint\t%s: %s, breaker %s, %d in flight\n", ep.Endpoint, ep.State, ep.Breaker, ep.InFlight)
 		}
 	}
+	if e.Cache != "" {
+		fmt.Fprintf(w, "cache\t%s\n", e.Cache)
+	}
 	if e.Answer != "" {
 		fmt.Fprintf(w, "answer\t%s\n", e.Answer)
 	}

@@ -219,6 +219,8 @@ func (r replica) Receive(k cluster.Kind, frame []byte) {
 		r.limits.Receive(frame, mono.Now()) //nolint:errcheck // Stats counts what was not understood
 	case cluster.KindPressure:
 		r.gw.HearPressure(frame, mono.Now()) //nolint:errcheck // what a later version says otherwise is not for this one
+	case cluster.KindPurge:
+		r.gw.HearPurge(frame) //nolint:errcheck // as above
 	}
 }
 

@@ -106,6 +106,14 @@ func (g *gateway) DropBackpressure(who string) (any, error) {
 	return g.Backpressure(), nil
 }
 
+func (g *gateway) Purge(who, by, value string) (any, error) {
+	g.asked = append(g.asked, "purge by "+who+": "+by+"="+value)
+	if value == "bad" {
+		return nil, fmt.Errorf("%w: bad", ErrInvalid)
+	}
+	return map[string]int{"purged": 3}, nil
+}
+
 func (g *gateway) Reload(who string) (any, error) {
 	g.asked = append(g.asked, "reload by "+who)
 	return map[string]string{"hash": "abc"}, g.reloadErr
@@ -212,7 +220,7 @@ func TestAnswers(t *testing.T) {
 	f("GET /livez", "", "", "ok")
 	f("GET /readyz", "", "", "ready")
 	f("GET /metrics", "", "", "weir_up 1")
-	f("GET /", "", "", "weir 1.2.3 GET / DELETE /api/v1/backpressure GET /api/v1/backpressure POST /api/v1/backpressure POST /api/v1/check GET /api/v1/cluster GET /api/v1/config POST /api/v1/config/reload")
+	f("GET /", "", "", "weir 1.2.3 GET / DELETE /api/v1/backpressure GET /api/v1/backpressure POST /api/v1/backpressure DELETE /api/v1/cache POST /api/v1/check GET /api/v1/cluster GET /api/v1/config POST /api/v1/config/reload")
 	f("GET /api/v1/routes", "", "", `[ "v1" ]`)
 	f("GET /api/v1/pools", "", "", `{ "api": 2 }`)
 	f("GET /api/v1/cluster", "", "", `{ "nodes": 3 }`)

@@ -96,6 +96,8 @@ func problemOf(err error) problem {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		p.Status = http.StatusNotFound
+	case errors.Is(err, ErrInvalid):
+		p.Status = http.StatusBadRequest
 	case errors.Is(err, ErrConflict):
 		p.Status = http.StatusConflict
 	case errors.Is(err, ErrPrecondition):

@@ -34,6 +34,11 @@
 //
 // A key names somebody and is no secret: it stands in URLs and in the log.
 //
+// # Purging
+//
+// DELETE /api/v1/cache forgets kept answers: by url, by prefix of URLs, by tag, or all=true. A URL has scheme and host, as clients say them. The
+// answer says how many this gateway forgot; the others of a cluster are told, once and without an answer.
+//
 // What this package deliberately does not do: listen (the caller serves [Server.HTTPServer]), speak TLS by itself, keep
 // state, redact (what a Controller returns is shown as it is, so secrets must marshal redacted, as config.Secret does), or
 // serve pages for browsers.

@@ -38,6 +38,7 @@ func (s *Server) paths() map[string]calls {
 		"/api/v1/policies":        {"GET": {viewer, show(s.controller.Policies)}, "POST": {administrator, s.createPolicy}},
 		"/api/v1/policies/{name}": {"GET": {viewer, s.policy}, "PUT": {administrator, s.putPolicy}, "DELETE": {administrator, s.deletePolicy}},
 		"/api/v1/backpressure":    {"GET": {viewer, show(s.controller.Backpressure)}, "POST": {administrator, s.setBackpressure}, "DELETE": {administrator, s.dropBackpressure}},
+		"/api/v1/cache":           {"DELETE": {administrator, s.purge}},
 		"/api/v1/check":           {"POST": {viewer, s.check}}, // which asks for more if it spends
 		"/api/v1/metrics":         {"GET": {viewer, s.usage}},
 		"/api/v1/keys/{key}":      {"DELETE": {administrator, s.resetKey}},

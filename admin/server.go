@@ -53,6 +53,10 @@ type Controller interface {
 	// DropBackpressure takes that back. ErrConflict: something that is in force needs it.
 	DropBackpressure(who string) (view any, err error)
 
+	// Purge forgets kept answers on behalf of who, here and at the other gateways: by is url, prefix, tag or all. ErrInvalid: value is
+	// not what by names.
+	Purge(who, by, value string) (view any, err error)
+
 	// CheckFault says what is wrong with a check's metadata, or nothing: a client's fault (422).
 	CheckFault(CheckRequest) error
 	// Check spends, or looks, as a request with those dimensions would.
@@ -71,6 +75,7 @@ var (
 	ErrNotFound     = errors.New("not found")                                       // nothing has the name given: 404
 	ErrConflict     = errors.New("conflict")                                        // 409
 	ErrPrecondition = errors.New("it is not, or no longer, what If-Match asks for") // 412
+	ErrInvalid      = errors.New("it can't be understood")                          // 400
 	ErrUnavailable  = errors.New("not possible now")                                // 503
 )
 

@@ -11,8 +11,9 @@ type Kind byte
 const (
 	KindSpending Kind = 1 // what a node spent of the limits that the cluster shares
 	KindPressure Kind = 2 // how loaded a node is, and whom it has given up
+	KindPurge    Kind = 3 // what a node was told to forget of the answers it keeps
 
-	kinds = 3 // one more than the highest kind
+	kinds = 4 // one more than the highest kind
 )
 
 func (k Kind) known() bool { return k >= KindSpending && k < kinds }

@@ -23,6 +23,7 @@ func (k *checker) checkRoute(r *Route, path string) {
 		k.fault(path+".mirror.pool", "is missing: write the pool that gets the copies")
 	}
 	k.checkFallback(r, path+".fallback")
+	k.checkCache(r, path+".cache")
 }
 
 // checkTarget checks that a route goes exactly one way, and that the way exists.

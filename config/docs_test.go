@@ -202,12 +202,12 @@ func TestExampleOfWhatIsNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, tail, ok := strings.Cut(string(data), "\n#backpressure:")
-	block, rest, ok2 := strings.Cut(tail, "\n# Not available")
+	block, rest, ok2 := strings.Cut(tail, "\ncache:")
 	if !ok || !ok2 {
 		t.Fatal("the example has no backpressure that is not used")
 	}
 	block = regexp.MustCompile(`(?m)^#`).ReplaceAllString(block, "")
-	c, err := Parse(examplePath, []byte(head+"\nbackpressure:"+block+"\n# Not available"+rest), noEnv)
+	c, err := Parse(examplePath, []byte(head+"\nbackpressure:"+block+"\ncache:"+rest), noEnv)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ type Config struct {
 	Policies        []Policy      `yaml:"policies" doc:"limits"`
 	Backpressure    *Backpressure `yaml:"backpressure" doc:"queues, shedding, adaptive concurrency; left out: as many at once as connections.max says, queues by priority alone, nothing is shed"`
 	Shaping         []Shaping     `yaml:"shaping" doc:"bandwidth per flow"`
-	Cache           any           `yaml:"cache" doc:"response cache" default:"{enabled: false, max_size: 256MiB}" later:"the cache is not available in this version: leave it out, or write enabled: false"`
+	Cache           Cache         `yaml:"cache" doc:"memory for answers, of all routes that say cache: {enabled: true}"`
 	Cluster         Cluster       `yaml:"cluster" doc:"one limit for several gateways"`
 	Redis           Redis         `yaml:"redis" doc:"store of policies of scope: strict"`
 	Telemetry       Telemetry     `yaml:"telemetry" doc:"logs and traces"`

@@ -98,22 +98,22 @@ type PoolTimeout struct {
 
 // Route says where a request goes.
 type Route struct {
-	Name     string    `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
-	Match    Match     `yaml:"match" doc:"all that is given must hold; nothing given matches everything"`
-	Pool     string    `yaml:"pool" doc:"where to; or split, respond, redirect"`
-	Split    []Split   `yaml:"split" doc:"several pools by weight"`
-	Respond  *Respond  `yaml:"respond" doc:"a fixed answer"`
-	Redirect *Redirect `yaml:"redirect" doc:"an answer that sends the client elsewhere"`
-	Priority Priority  `yaml:"priority" doc:"how much its requests matter when not all can be served; or from what a request says"`
-	Timeout  Duration  `yaml:"timeout" default:"30s" doc:"from the end of the request to the response's header, all attempts; 0s is unlimited"`
-	Rewrite  Rewrite   `yaml:"rewrite" doc:"the path and host the upstream sees"`
-	Request  Transform `yaml:"request" doc:"header fields towards the upstream"`
-	Response Transform `yaml:"response" doc:"header fields towards the client"`
-	Cache    any       `yaml:"cache" default:"{enabled: false, max_object: 8MiB, ttl: 0s, stale_while_revalidate: 0s, stale_if_error: 0s}" later:"the cache is not available in this version: leave it out, or write enabled: false" doc:"response cache"`
-	Mirror   Mirror    `yaml:"mirror" doc:"copies of requests to another pool, answers dropped"`
-	Fallback Fallback  `yaml:"fallback" doc:"what to answer when the pool can't"`
-	Hold     string    `yaml:"hold" default:"body" enum:"body,headers" doc:"how long a request counts as in progress. body: until its answer is sent; headers: until its answer begins, for answers that go on for long, such as event streams"`
-	Body     *Size     `yaml:"body" min:"0" doc:"request body limit, instead of the listener's; 0 is unlimited"`
+	Name     string     `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
+	Match    Match      `yaml:"match" doc:"all that is given must hold; nothing given matches everything"`
+	Pool     string     `yaml:"pool" doc:"where to; or split, respond, redirect"`
+	Split    []Split    `yaml:"split" doc:"several pools by weight"`
+	Respond  *Respond   `yaml:"respond" doc:"a fixed answer"`
+	Redirect *Redirect  `yaml:"redirect" doc:"an answer that sends the client elsewhere"`
+	Priority Priority   `yaml:"priority" doc:"how much its requests matter when not all can be served; or from what a request says"`
+	Timeout  Duration   `yaml:"timeout" default:"30s" doc:"from the end of the request to the response's header, all attempts; 0s is unlimited"`
+	Rewrite  Rewrite    `yaml:"rewrite" doc:"the path and host the upstream sees"`
+	Request  Transform  `yaml:"request" doc:"header fields towards the upstream"`
+	Response Transform  `yaml:"response" doc:"header fields towards the client"`
+	Cache    RouteCache `yaml:"cache" doc:"answers kept in memory (RFC 9111); a hit counts at the limits, and takes no seat"`
+	Mirror   Mirror     `yaml:"mirror" doc:"copies of requests to another pool, answers dropped"`
+	Fallback Fallback   `yaml:"fallback" doc:"what to answer when the pool can't"`
+	Hold     string     `yaml:"hold" default:"body" enum:"body,headers" doc:"how long a request counts as in progress. body: until its answer is sent; headers: until its answer begins, for answers that go on for long, such as event streams"`
+	Body     *Size      `yaml:"body" min:"0" doc:"request body limit, instead of the listener's; 0 is unlimited"`
 }
 
 // Match is what a request must be for its route. All that is given must hold.

@@ -98,3 +98,16 @@ func BenchmarkCompile(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkHit is BenchmarkProxy for an answer that is stored.
+func BenchmarkHit(b *testing.B) {
+	g := newGateway(b, poolYAML("", plainUpstream(b, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=600\r\nContent-Length: 2\r\n\r\n{}"))+
+		strings.Replace(threePolicies, "{name: all, pool: api}", "{name: all, pool: api, cache: {enabled: true}}", 1))
+	k := dial(b, g)
+	request, end := []byte("GET /v1/items/42"+benchHead), []byte("{}")
+	k.roundTrip(request, end)
+	b.ReportAllocs()
+	for b.Loop() {
+		k.roundTrip(request, end)
+	}
+}

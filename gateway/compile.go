@@ -45,7 +45,7 @@ type plan struct {
 func (g *Gateway) Compile(c *config.Config) (*Snapshot, error) {
 	p := &compiler{gw: g, conf: c, dims: map[string]int{}, pools: map[string]*poolConf{}, policies: map[string]*policy{}, paced: map[string]*pacingConf{}}
 	p.snap = &Snapshot{conf: c, headers: c.Headers, listeners: map[string]*Listener{}, noRoute: g.hub.Route(""), spoofable: []string{tagHeader, degradedHeader}, plan: &plan{limiters: map[string]*variant{}}}
-	for _, step := range []func() error{p.listeners, p.dimensions, p.compileRoom, p.compilePressure, p.compilePools, p.compilePolicies, p.compileShaping, p.compileRoutes, p.compileStore} {
+	for _, step := range []func() error{p.listeners, p.dimensions, p.compileRoom, p.compilePressure, p.compilePools, p.compilePolicies, p.compileShaping, p.compileCache, p.compileRoutes, p.compileStore} {
 		if err := step(); err != nil {
 			p.snap.Discard()
 			return nil, err
@@ -261,6 +261,7 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 	if err := p.routeRoom(e, c); err != nil {
 		return nil, rule, err
 	}
+	e.cache = p.routeCache(e, c)
 	e.index = p.routeIndex(c.Name)
 	e.wantsToken = p.wantsToken(c, e)
 	p.reach(e)

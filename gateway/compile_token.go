@@ -31,6 +31,9 @@ func (p *compiler) wantsToken(c *config.Route, e *entry) bool {
 		}
 	}
 	dims := []int{p.snap.room.by}
+	if e.cache != nil {
+		dims = append(dims, e.cache.key...)
+	}
 	if e.pacing != nil {
 		dims = append(dims, e.pacing.by)
 	}

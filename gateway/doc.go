@@ -25,5 +25,12 @@
 // head, runs the pipeline, forwards, and streams the answer; it has no buffer while it is idle, and a second goroutine
 // only while a request body streams.
 //
-// What it does not do: HTTP/3, caching, priorities between the streams of one connection, WebSocket to endpoints of HTTP/2.
+// # Cache
+//
+// A route's cache is asked after the limits and before the pool: [Gateway.fromCache] answers, or lets the exchange go on with a flight of
+// package cache, which sees the head of the answer (deliver) and each piece of its body (fill), is committed (keep) before the client has the end,
+// and aborted by settle in any other case. What it is shown of a request is what an endpoint gets: type outgoing.
+//
+// What it does not do: HTTP/3, priorities between the streams of one connection, WebSocket to endpoints of HTTP/2; tell other gateways of what a
+// request made out of date, but for purges.
 package gateway

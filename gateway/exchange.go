@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"weir/balancer"
+	"weir/gateway/cache"
 	"weir/gateway/route"
 	"weir/internal/mono"
 	"weir/shaping"
@@ -53,6 +54,8 @@ type Exchange struct {
 	key      string // who a check asks for
 	token    bearer
 	capture  capture
+	cached   *caching // nil: the cache has no part in it
+	spare    *caching // the memory of an earlier one
 
 	tagged    bool // over a limit whose policy only tells the endpoint
 	settles   bool // some policy's cost is known by the response only
@@ -100,8 +103,18 @@ type carrier interface {
 	Authority() string // Host as it came
 	ClientCN() string  // common name of the verified client certificate
 
+	// SentField returns value i of the fields of that lower-case name that an endpoint gets, but for what the route adds, and how many
+	// there are up to that one.
+	SentField(name string, i int) (value string, n int)
+	// Bodiless, Upgrades and Certified report whether the request has no body, asks to leave HTTP, and comes with a client certificate.
+	Bodiless() bool
+	Upgrades() bool
+	Certified() bool
+
 	// ResponseField returns the first header field of that lower-case name of the answer that the last Attempt brought.
 	ResponseField(name string) (string, bool)
+	// Received returns the head of that answer, as a view.
+	Received() cache.Response
 	// Gone reports whether the client has closed its side.
 	Gone() bool
 	// Replayable reports whether the whole request can be sent once more.
@@ -120,6 +133,8 @@ type carrier interface {
 	Deliver(x *Exchange)
 	// Answer sends a reply of the gateway's own. It leaves the connection in sync, or closes it.
 	Answer(x *Exchange, r *Reply)
+	// Serve sends what the cache has. It leaves the connection in sync, or closes it.
+	Serve(x *Exchange, a *cache.Answer)
 	// Copy appends the whole request as an endpoint would get it, if it is in memory.
 	Copy(dst []byte) ([]byte, bool)
 }
@@ -133,6 +148,10 @@ func (x *Exchange) reset() {
 	x.capture.reset()
 	x.token = bearer{}
 	x.dims.reset()
+	if c := x.cached; c != nil {
+		c.reset()
+		x.cached, x.spare = nil, c
+	}
 	x.gw, x.car, x.secure = gw, car, secure
 	x.snap, x.route, x.pool, x.conf, x.cell = nil, nil, nil, nil, nil
 	x.start, x.due, x.begun, x.headAt, x.queued, x.waited = 0, 0, 0, 0, 0, 0

@@ -36,6 +36,7 @@ type Explanation struct {
 	Priority   string            `json:"priority,omitempty"`
 	Policies   []ExplainedPolicy `json:"policies,omitempty"`
 	Pools      []ExplainedPool   `json:"pools,omitempty"`
+	Cache      string            `json:"cache,omitempty"`    // of a route with one: hit, stale, miss or pass
 	Answer     string            `json:"answer,omitempty"`   // of a route that answers itself
 	Upstream   string            `json:"upstream,omitempty"` // request line and host that the endpoint would get
 }
@@ -154,6 +155,7 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 	e.dimensions(x)
 	e.policies(x)
 	e.answer(x)
+	e.cache(x)
 	e.pools(x)
 	return e, nil
 }

@@ -48,6 +48,7 @@ type Gateway struct {
 	refusals   [reasons]*telemetry.Counter
 	exprErrors *telemetry.Counter
 	mirrors    atomic.Int64 // under way
+	behind     atomic.Int64 // answers that are fetched behind stale ones
 
 	install  sync.Mutex // one Install at a time
 	live     *live

@@ -21,14 +21,15 @@ type h1 struct {
 	hasQuery  bool       // there is a question mark
 	scratch   []byte     // host and path where they had to be rewritten
 
-	persist bool   // the connection can go on after this
-	linger  bool   // it cannot, and the client may still be sending
-	expect  bool   // the client waits for 100 Continue
-	upgrade bool   // the client asks for a tunnel
-	touched bool   // a part of the body was sent and is not in memory any more
-	spoiled bool   // the attempt's connection cannot carry another exchange
-	stored  bool   // the whole body is in memory: behind the head, or, if it came chunked, in early
-	early   []byte // what was decoded of a chunked body before an endpoint was asked
+	persist bool     // the connection can go on after this
+	linger  bool     // it cannot, and the client may still be sending
+	expect  bool     // the client waits for 100 Continue
+	upgrade bool     // the client asks for a tunnel
+	touched bool     // a part of the body was sent and is not in memory any more
+	spoiled bool     // the attempt's connection cannot carry another exchange
+	heard   received // view of resp
+	stored  bool     // the whole body is in memory: behind the head, or, if it came chunked, in early
+	early   []byte   // what was decoded of a chunked body before an endpoint was asked
 
 	u   *upconn // the attempt's connection
 	up  *upload // a body that streams while the answer is waited for
@@ -51,6 +52,7 @@ func (x *h1) release() {
 	x.answer.Release()
 	x.early = x.early[:0]
 	x.u, x.up = nil, nil
+	x.heard = received{}
 	if cap(x.out) > 2*http1.LargeBuffer {
 		x.out = make([]byte, 0, http1.SmallBuffer)
 	}
@@ -137,6 +139,10 @@ func (x *h1) withdrawn(i int) bool {
 
 // ResponseField returns the first header field of that lower-case name of the answer.
 func (x *h1) ResponseField(name string) (string, bool) {
+	if c := x.cached; c != nil && c.serving {
+		v, n := lineValue(c.answer.Head, name, 0)
+		return view(v), n > 0
+	}
 	v, ok := x.resp.Lookup(name)
 	return view(v), ok
 }
@@ -170,8 +176,29 @@ func (x *h1) appendRequest(b []byte) []byte {
 		b = append(b, '?')
 		b = append(b, x.query...)
 	}
-	b = append(b, " HTTP/1.1\r\nHost: "...)
-	switch {
+	b = x.appendHost(append(b, " HTTP/1.1\r\n"...))
+	conditional := x.cached != nil && x.cached.conditional
+	for i := range x.req.Fields {
+		if x.forwards(i) && !(conditional && isCondition(x.req.Name(i))) {
+			b = append(b, x.req.Name(i)...)
+			b = append(b, ": "...)
+			b = append(b, x.req.Value(i)...)
+			b = append(b, "\r\n"...)
+		}
+	}
+	if conditional {
+		b = x.cached.answer.Flight.AppendConditions(b)
+	}
+	b = x.appendOwn(b)
+	b = r.request.append(b, &x.Exchange)
+	b = x.appendFraming(b)
+	return append(b, "\r\n"...)
+}
+
+// appendHost appends the Host that the endpoint gets.
+func (x *h1) appendHost(b []byte) []byte {
+	b = append(b, "Host: "...)
+	switch r := x.Exchange.route; {
 	case r.rewrite.host != "":
 		b = append(b, r.rewrite.host...)
 	case x.authority != "":
@@ -179,15 +206,11 @@ func (x *h1) appendRequest(b []byte) []byte {
 	default:
 		b = append(b, x.endpoint...)
 	}
-	b = append(b, "\r\n"...)
-	for i := range x.req.Fields {
-		if x.forwards(i) {
-			b = append(b, x.req.Name(i)...)
-			b = append(b, ": "...)
-			b = append(b, x.req.Value(i)...)
-			b = append(b, "\r\n"...)
-		}
-	}
+	return append(b, "\r\n"...)
+}
+
+// appendOwn appends the fields that are the gateway's.
+func (x *h1) appendOwn(b []byte) []byte {
 	b = x.appendOurs(b)
 	if x.patience.field != http1.Other {
 		b = x.appendPatience(b)
@@ -201,9 +224,7 @@ func (x *h1) appendRequest(b []byte) []byte {
 	if x.wantsJSON { // what an endpoint compresses cannot be read
 		b = append(b, "Accept-Encoding: identity\r\n"...)
 	}
-	b = r.request.append(b, &x.Exchange)
-	b = x.appendFraming(b)
-	return append(b, "\r\n"...)
+	return b
 }
 
 // tagHeader tells an endpoint that a request is over the limits of policies that only tell.

@@ -81,6 +81,7 @@ func (g *Gateway) Install(s *Snapshot) {
 		}
 	}
 	g.pressure.install(s)
+	g.live.useCache(s)
 	g.snap.Store(s)
 	g.retain(s)
 	g.callers.retain(s)

@@ -12,6 +12,7 @@ import (
 
 	"weir/balancer"
 	"weir/config"
+	"weir/gateway/cache"
 	"weir/internal/mono"
 	"weir/jwt"
 	"weir/limiter"
@@ -36,6 +37,7 @@ type live struct {
 	pacings  map[string]*pacing          // by identity
 	tokens   *verifier                   // in force; nil: none
 	store    *keptStore                  // in force; nil: none
+	cache    *cache.Cache                // in force; nil: none
 }
 
 // pool is a set of endpoints with all its state.

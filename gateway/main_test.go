@@ -2,13 +2,17 @@ package gateway
 
 import (
 	"log/slog"
+	"maps"
+	"net/http"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"weir/balancer"
 	"weir/config"
+	"weir/gateway/cache"
 	"weir/internal/mono"
 	"weir/telemetry"
 )
@@ -59,6 +63,7 @@ type fakeCarrier struct {
 	dropped int               // calls of Discard
 	aborted int               // calls of Abort
 	status  int               // of the last Deliver or Answer
+	whole   bool              // Deliver brings answers to their end
 	onTry   func(try int)     // called by Attempt
 	gone    bool              // the client has left
 	answer  map[string]string // fields of answers, by lower-case name
@@ -95,9 +100,48 @@ func (c *fakeCarrier) Deliver(x *Exchange) {
 	c.done++
 	c.status = x.result.Status
 	x.answered = c.status
+	x.fill([]byte("body"))
 	if c.deliver != nil {
 		c.deliver()
 	}
+	if c.whole {
+		x.keep()
+	}
+}
+
+// Received is the answer with the fields that the script gives all of them.
+func (c *fakeCarrier) Received() cache.Response {
+	r := fakeAnswer{status: c.scripted(len(c.picked) - 1).Status, fields: http.Header{}}
+	for name, v := range c.answer {
+		r.fields.Set(name, v)
+	}
+	return r
+}
+
+func (c *fakeCarrier) Serve(x *Exchange, a *cache.Answer) {
+	c.replies++
+	c.status = a.Status
+	x.answered = a.Status
+}
+
+// fakeAnswer is a response's head.
+type fakeAnswer struct {
+	status int
+	fields http.Header
+}
+
+func (r fakeAnswer) Status() int { return r.status }
+func (r fakeAnswer) Len() int    { return len(r.fields) }
+func (r fakeAnswer) FieldAt(i int) (name, value string) {
+	name = slices.Sorted(maps.Keys(r.fields))[i]
+	return name, r.fields.Get(name)
+}
+func (r fakeAnswer) FieldValue(name string, i int) (string, bool) {
+	v := r.fields.Values(name)
+	if i >= len(v) {
+		return "", false
+	}
+	return v[i], true
 }
 
 func (c *fakeCarrier) Answer(x *Exchange, r *Reply) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"io"
 	"math/rand/v2"
 	"time"
 
@@ -33,14 +34,30 @@ func (g *Gateway) mirror(x *Exchange) {
 	g.live.background.Go(func() {
 		defer g.mirrors.Add(-1)
 		defer g.shield("mirror", func() {})
-		p.shadow(request, head, timeout)
+		p.send(&shadow{request: request, toHead: head, hint: rand.Uint64(), timeout: timeout})
 	})
 }
 
-// shadow sends one copy and reads its answer.
-func (p *pool) shadow(request []byte, toHead bool, timeout time.Duration) {
-	now := mono.Now()
-	lease, miss := p.balancer.Lease(rand.Uint64(), &balancer.Set{}, now)
+// shadow is a request that is sent beside those of clients.
+type shadow struct {
+	request []byte
+	toHead  bool
+	hint    uint64 // picks the endpoint
+	timeout time.Duration
+	to      taker // nil: the answer is dropped
+}
+
+// taker is shown an answer that nobody waits for. There is an end only if it came whole.
+type taker interface {
+	head(h *http1.Head, at mono.Time)
+	piece(p []byte)
+	end()
+}
+
+// send sends one and reads its answer.
+func (p *pool) send(s *shadow) {
+	now, timeout := mono.Now(), s.timeout
+	lease, miss := p.balancer.Lease(s.hint, &balancer.Set{}, now)
 	if miss != balancer.OK {
 		return
 	}
@@ -63,7 +80,7 @@ func (p *pool) shadow(request []byte, toHead bool, timeout time.Duration) {
 	u.writeBy(now.Add(timeout))
 	var head http1.Head
 	var body http1.Body
-	if _, err = u.Write(request); err == nil {
+	if _, err = u.Write(s.request); err == nil {
 		err = u.rd.ReadResponse(&head, upstreamLimits)
 		for err == nil && head.Status < 200 && head.Status != 101 {
 			u.rd.Unpin()
@@ -75,18 +92,35 @@ func (p *pool) shadow(request []byte, toHead bool, timeout time.Duration) {
 		up.drop(u)
 		return
 	}
-	lease.Report(balancer.Success, mono.Now().Sub(now), mono.Now())
-	body.Response(&head, &u.rd, upstreamLimits, toHead)
-	for !body.Done() {
-		if _, err := body.Next(); err != nil {
-			break
-		}
-	}
+	at := mono.Now()
+	lease.Report(balancer.Success, at.Sub(now), at)
+	body.Response(&head, &u.rd, upstreamLimits, s.toHead)
+	s.take(u, &head, &body, at)
 	if body.Done() && !head.Close && head.Minor == 1 && !body.UntilClose() && u.rd.Buffered() == 0 {
 		up.put(u, mono.Now())
 		return
 	}
 	up.drop(u)
+}
+
+// take reads the answer to its end.
+func (s *shadow) take(u *upconn, head *http1.Head, body *http1.Body, at mono.Time) {
+	if s.to != nil {
+		s.to.head(head, at)
+		u.readBy(at.Add(longStall))
+	}
+	for {
+		p, err := body.Next()
+		if s.to != nil {
+			s.to.piece(p)
+		}
+		if err != nil {
+			if err == io.EOF && s.to != nil {
+				s.to.end()
+			}
+			return
+		}
+	}
 }
 
 // track lists a copy under way, so that it can be ended. It reports false if the gateway is closing.

@@ -19,7 +19,7 @@ func (g *Gateway) serve(x *Exchange) {
 		g.answer(x, v)
 	} else if x.route.targets == nil {
 		g.answerFixed(x)
-	} else {
+	} else if x.route.cache == nil || !g.fromCache(x) {
 		for g.attempt(x) {
 		}
 	}
@@ -129,6 +129,9 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 	if !x.route.hold {
 		x.leaveSeat(x.headAt)
 	}
+	if x.snap.cache != nil {
+		return g.deliver(x)
+	}
 	x.car.Deliver(x)
 	return false
 }
@@ -207,6 +210,9 @@ func idempotent(method string) bool {
 // fail answers a request that no endpoint answered: by the route's fallback, if it has one for this reason, else with the
 // reason. It reports whether an attempt at another pool must follow.
 func (g *Gateway) fail(x *Exchange, v Verdict) (again bool) {
+	if x.cached != nil && g.rescue(x, v) {
+		return false
+	}
 	f := x.route.fallback
 	if f == nil || x.fellBack || !f.on[v.Reason] {
 		g.answer(x, v)
@@ -223,6 +229,9 @@ func (g *Gateway) fail(x *Exchange, v Verdict) (again bool) {
 	if x.sent && !idempotent(x.car.Method()) || !x.car.Replayable() {
 		g.answer(x, v)
 		return false
+	}
+	if x.cached != nil {
+		x.cached.leave() // what another pool says is not what this one would
 	}
 	x.leaveSeat(mono.Now())
 	x.tried.Reset()
@@ -264,6 +273,7 @@ func (g *Gateway) settle(x *Exchange) {
 		return
 	}
 	x.settled = true
+	x.closeCache()
 	end := mono.Now()
 	x.lease.Done(end)
 	x.leaveSeat(end)

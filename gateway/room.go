@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"math/rand/v2"
 	"net/http"
 	"strings"
 
@@ -150,13 +149,8 @@ func (g *Gateway) enter(x *Exchange, p *poolConf) Verdict {
 			return v
 		}
 	}
-	x.hint = rand.Uint64()
-	if p.hashOn >= 0 {
-		v, _ := x.Dimension(p.hashOn)
-		x.frame = limiter.AppendPart(x.frame[:0], v)
-		x.hint = g.hasher.Sum(x.frame).Lo
-	}
-	if x.begun = x.start; x.fellBack || x.waited > 0 {
+	x.hint = x.hintFor(p)
+	if x.begun = x.start; x.fellBack || x.waited > 0 || x.cached != nil {
 		x.begun = mono.Now()
 	}
 	if v := x.car.Prepare(x); v.Reason != Pass {

@@ -18,6 +18,8 @@ routes:
   - {name: spare, match: {path: "/spare/*"}, pool: api, fallback: {on: [upstream_error, no_endpoint], pool: other}}
   - {name: text, match: {path: "/text/*"}, pool: api, fallback: {on: [upstream_error, limited, timeout], respond: {status: 200, body: "sorry"}}}
   - {name: empty, match: {path: "/empty/*"}, pool: empty}
+  - {name: cached, match: {path: "/cached/*"}, pool: api, cache: {enabled: true, stale_if_error: 1h}}
+  - {name: cached-spare, match: {path: "/cached-spare/*"}, pool: api, cache: {enabled: true, stale_while_revalidate: 1h}, fallback: {on: [upstream_error, no_endpoint], pool: other}}
   - {name: api, match: {path: "/api/*"}, pool: api}
 policies:
   - {name: all, limit: 20, burst: 100, window: 1ms}
@@ -43,6 +45,9 @@ func everythingBack(g *Gateway) error {
 			}
 		}
 	}
+	if s, _ := g.CacheStats(); s.Filling != 0 {
+		return fmt.Errorf("%d bytes on their way into the cache", s.Filling)
+	}
 	return nil
 }
 
@@ -59,14 +64,21 @@ func (g *Gateway) spending() stats {
 // randomCarrier draws how an exchange goes; with panics at random places if asked.
 func randomCarrier(intn func(int) int, panics bool) *fakeCarrier {
 	pick := func(list ...string) string { return list[intn(len(list))] }
-	c := request(pick("GET", "GET", "POST"), pick("/api/a", "/spare/a", "/text/a", "/empty/a", "/fixed/a", "/nowhere"))
+	c := request(pick("GET", "GET", "POST"), pick("/api/a", "/spare/a", "/text/a", "/empty/a", "/fixed/a", "/nowhere", "/cached/a", "/cached/b", "/cached-spare/a"))
 	c.stored = intn(4) > 0
 	if intn(8) == 0 {
 		c.prepare = Verdict{Reason: RequestTimeout, Close: true}
 	}
+	c.whole = intn(3) > 0
+	c.answer = map[string]string{"cache-control": pick("max-age=60", "max-age=0", "max-age=0", "no-cache", "no-store")}
+	if intn(2) == 0 {
+		c.answer["etag"] = pick(`"1"`, `"2"`)
+	}
 	c.script = nil
 	for range 4 {
-		switch n := intn(9); {
+		switch n := intn(10); {
+		case n == 9:
+			c.script = append(c.script, Result{Status: 304, Sent: true})
 		case n < 3:
 			c.script = append(c.script, Result{Status: []int{200, 404, 503}[n], Sent: true})
 		case n == 3:

@@ -7,6 +7,7 @@ import (
 
 	"weir/balancer"
 	"weir/config"
+	"weir/gateway/cache"
 	"weir/gateway/route"
 	"weir/internal/http1"
 	"weir/jwt"
@@ -31,6 +32,7 @@ type Snapshot struct {
 	tokenField string        // lower-case name of the header field
 	pools      []*poolConf
 	room       room
+	cache      *cache.Cache // nil: no route has one
 	pacings    []*pacingConf
 	pressure   *pressureConf // nil: nothing goes by load
 	hints      bool          // peers' pressure and breakers count
@@ -88,6 +90,7 @@ type entry struct {
 	mirror     *poolConf
 	mirrored   float64 // share of requests
 	fallback   *fallback
+	cache      *cacheConf // nil: none
 	cell       *telemetry.Route
 }
 

@@ -91,8 +91,10 @@ func (x *h1) deliverWhole() {
 		}
 		x.out = append(x.out, p...)
 		x.capture.add(p)
+		x.fill(p)
 	}
 	x.bytesOut = n
+	x.keep()
 	x.settleLimits()
 	x.finishUpstream()
 	if _, err := x.conn.Write(x.out); err != nil {
@@ -128,6 +130,7 @@ func (x *h1) deliverStream(chunked bool) {
 		}
 		x.bytesOut += int64(len(p))
 		x.capture.add(p)
+		x.fill(p)
 		if !x.deliverPaced(p, chunked) {
 			return
 		}
@@ -135,6 +138,7 @@ func (x *h1) deliverStream(chunked bool) {
 	if chunked {
 		x.out = appendLastChunk(x.out, &x.answer.Trailers)
 	}
+	x.keep()
 	x.settleLimits()
 	if x.flush() {
 		x.finishUpstream()
@@ -241,6 +245,9 @@ func (x *h1) appendResponse(b []byte, chunked bool) []byte {
 	if x.resp.First(http1.Date) < 0 { // RFC 9110, section 6.6.1
 		b = append(b, "Date: "...)
 		b = append(appendDate(b), '\r', '\n')
+	}
+	if c := x.cached; c != nil {
+		b = c.answer.AppendForwarded(b, x.resp.Status, c.fate)
 	}
 	b = x.appendLimits(b)
 	b = r.response.append(b, &x.Exchange)

@@ -29,6 +29,9 @@ func (s sink) sources(src *Sources) {
 	if src.Cluster != nil {
 		s.ask(clusterMembers, func() { s.cluster(src.Cluster()) })
 	}
+	if src.Cache != nil {
+		s.ask(cacheEntries, func() { s.cache(src.Cache()) })
+	}
 	if src.Store != nil {
 		s.ask(redisUp, func() { s.store(src.Store()) })
 	}
@@ -126,6 +129,22 @@ func (s sink) store(st StoreStats, ok bool) {
 	n += st.Latency[len(st.Bounds)]
 	m, err := prometheus.NewConstHistogram(redisDuration, n, st.LatencySum.Seconds(), buckets)
 	s.send(redisDuration, m, err)
+}
+
+func (s sink) cache(c CacheStats, ok bool) {
+	if !ok {
+		return
+	}
+	s.gauge(cacheEntries, float64(c.Entries))
+	s.gauge(cacheBytes, float64(c.Bytes))
+	s.gauge(cacheMax, float64(c.MaxBytes))
+	s.gauge(cacheFilling, float64(c.Filling))
+	s.counter(cacheStored, uint64(c.Stored))
+	s.counter(cacheFreshened, uint64(c.Freshened))
+	s.counter(cacheEvicted, uint64(c.Evicted))
+	s.counter(cachePurged, uint64(c.Purged))
+	s.counter(cacheRefused, uint64(c.TooLarge), "too_large")
+	s.counter(cacheRefused, uint64(c.NoRoom), "no_room")
 }
 
 func (s sink) tokens(t TokenStats, ok bool) {

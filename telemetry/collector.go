@@ -84,6 +84,17 @@ var (
 	redisDuration = desc("redis_call_duration_seconds", "How long answers of the store of strict policies took.")
 	redisDropped  = desc("redis_corrections_dropped_total", "Costs that were corrected and seats that were given back while the store could not be told.")
 
+	cacheRequests  = desc("cache_requests_total", "Requests to a route with a cache, by what that did for them.", "route", "result")
+	cacheEntries   = desc("cache_entries", "URLs of which something is kept, each counted once for every caller's key.")
+	cacheBytes     = desc("cache_bytes", "Memory of what is kept.")
+	cacheMax       = desc("cache_max_bytes", "Bound of that memory.")
+	cacheFilling   = desc("cache_filling_bytes", "Memory of what is on its way into the cache.")
+	cacheStored    = desc("cache_stored_total", "Answers that were kept.")
+	cacheFreshened = desc("cache_freshened_total", "Answers that the upstream said are still good.")
+	cacheEvicted   = desc("cache_evicted_total", "Entries that made room for others.")
+	cachePurged    = desc("cache_purged_total", "Answers that were purged, or made out of date by a request that changes something.")
+	cacheRefused   = desc("cache_refused_total", "Bodies that were not kept: too_large, longer than allowed; no_room, too much was on its way.", "reason")
+
 	tokenChecks   = desc("jwt_checks_total", "Tokens looked at: remembered as good or as bad, or checked.", "result")
 	tokenKeys     = desc("jwt_keys", "Keys that tokens are checked with.")
 	tokenFailures = desc("jwt_refresh_failures_total", "Times that a file or URL gave no keys.")
@@ -132,6 +143,9 @@ func (s sink) routes(h *Hub) {
 	}
 	for reason, n := range h.refusals.entries() {
 		s.counter(refusals, n.Value(), reason)
+	}
+	for k, n := range h.cached.entries() {
+		s.counter(cacheRequests, n.Value(), k.route, k.result)
 	}
 	s.counter(panics, h.panics.Value())
 	s.counter(exprErrors, h.exprs.Value())

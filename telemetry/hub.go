@@ -15,6 +15,7 @@ type Hub struct {
 	routes   table[string, Route]
 	pools    table[string, pool]
 	policies table[policyKey, PolicyCell]
+	cached   table[cacheKey, Counter]
 	refusals table[string, Counter]
 	panics   Counter
 	exprs    Counter
@@ -24,6 +25,8 @@ type Hub struct {
 }
 
 type policyKey struct{ name, mode string }
+
+type cacheKey struct{ route, result string }
 
 // NewHub returns a hub that also shows the Go runtime (go_) and the process (process_).
 func NewHub() *Hub {
@@ -67,6 +70,12 @@ func (h *Hub) Policy(name, mode string) *PolicyCell {
 	return h.policies.get(policyKey{name, mode}, nil)
 }
 
+// CacheRequests returns the counter of a route's requests by what the cache did for them: the same one for the same names until
+// RetainRoutes drops it. The results must come from a fixed list.
+func (h *Hub) CacheRequests(route, result string) *Counter {
+	return h.cached.get(cacheKey{route, result}, nil)
+}
+
 // Refusal returns the counter of requests refused for a reason. The reasons must come from a fixed list.
 func (h *Hub) Refusal(reason string) *Counter { return h.refusals.get(reason, nil) }
 
@@ -84,6 +93,7 @@ func (h *Hub) MirrorsDropped() *Counter { return &h.unsent }
 func (h *Hub) RetainRoutes(names []string) {
 	keep := set(names)
 	h.routes.retain(func(name string) bool { return keep[name] })
+	h.cached.retain(func(k cacheKey) bool { return keep[k.route] })
 }
 
 // RetainPools drops the cells of pools that are not named, with those of their endpoints.

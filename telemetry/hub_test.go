@@ -32,6 +32,7 @@ func observed() *Hub {
 	h.Policy("tenant", "enforce").Waited(3 * time.Millisecond)
 	h.Refusal("limited").Add(3)
 	h.Panics().Inc()
+	h.CacheRequests("v1", "hit").Add(5)
 	h.SetSources(someSources())
 	return h
 }
@@ -68,6 +69,19 @@ weir_refusals_total{reason="limited"} 3
 # HELP weir_panics_total Requests that ended in a panic.
 # TYPE weir_panics_total counter
 weir_panics_total 1
+# HELP weir_cache_requests_total Requests to a route with a cache, by what that did for them.
+# TYPE weir_cache_requests_total counter
+weir_cache_requests_total{result="hit",route="v1"} 5
+# HELP weir_cache_entries URLs of which something is kept, each counted once for every caller's key.
+# TYPE weir_cache_entries gauge
+weir_cache_entries 3
+# HELP weir_cache_bytes Memory of what is kept.
+# TYPE weir_cache_bytes gauge
+weir_cache_bytes 4000
+# HELP weir_cache_refused_total Bodies that were not kept: too_large, longer than allowed; no_room, too much was on its way.
+# TYPE weir_cache_refused_total counter
+weir_cache_refused_total{reason="no_room"} 9
+weir_cache_refused_total{reason="too_large"} 8
 # HELP weir_connections Client connections open.
 # TYPE weir_connections gauge
 weir_connections{listener="web"} 3

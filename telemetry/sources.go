@@ -16,6 +16,7 @@ type Sources struct {
 	Tokens           func() (stats TokenStats, ok bool)
 	Cluster          func() (stats ClusterStats, ok bool)
 	Store            func() (stats StoreStats, ok bool)
+	Cache            func() (stats CacheStats, ok bool)
 	Gates            func() []GateStats
 	Load             func() (stats LoadStats, ok bool)
 	Pacings          func() []PacingStats
@@ -83,6 +84,14 @@ type ClusterStats struct {
 type PeerLag struct {
 	Node string
 	Lag  time.Duration
+}
+
+// CacheStats is what the cache counts.
+type CacheStats struct {
+	Entries                            int
+	Bytes, MaxBytes, Filling           int64
+	Stored, Freshened, Evicted, Purged int64
+	TooLarge, NoRoom                   int64
 }
 
 // StoreStats is what the store of strict policies counts.

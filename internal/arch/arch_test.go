@@ -21,7 +21,7 @@ const module = "weir"
 // internal/... for all of floor 0, and any other name for the module of that path and what is below it.
 //
 //	0  internal/...
-//	1  limiter  shaping  balancer  gateway/route        floor 0 only, nothing sideways
+//	1  limiter  shaping  balancer  gateway/cache  gateway/route    floor 0 only, nothing sideways
 //	2  cluster  config  jwt  store  strict  tls  telemetry    lower floors, and a library each
 //	3  gateway  admin
 //	4  the command
@@ -36,6 +36,7 @@ var floors = map[string][]string{
 	"shaping":       {"internal/...", "golang.org/x"},
 	"balancer":      {"internal/...", "golang.org/x"},
 	"gateway/route": {"internal/...", "golang.org/x"},
+	"gateway/cache": {"internal/...", "golang.org/x", "github.com/maypok86/otter/v2"},
 
 	"config":    {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"},
 	"tls":       {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "github.com/pires/go-proxyproto", "github.com/fsnotify/fsnotify"},
@@ -45,7 +46,7 @@ var floors = map[string][]string{
 	"strict":    {"internal/...", "limiter", "golang.org/x", "github.com/redis/go-redis/v9"},
 	"cluster":   {"internal/...", "golang.org/x", "github.com/hashicorp/memberlist"},
 
-	"gateway": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "config", "jwt", "store", "strict", "tls", "telemetry", "golang.org/x"},
+	"gateway": {"internal/...", "limiter", "shaping", "balancer", "gateway/cache", "gateway/route", "config", "jwt", "store", "strict", "tls", "telemetry", "golang.org/x"},
 	"admin":   {"internal/...", "config", "telemetry", "golang.org/x"},
 
 	"": {"internal/...", "limiter", "admin", "cluster", "config", "gateway", "store", "strict", "telemetry", "tls", "golang.org/x", "github.com/spf13/cobra"},
@@ -57,6 +58,7 @@ var owners = map[string]string{
 	"github.com/prometheus/client_golang": "telemetry",
 	"golang.org/x/crypto/acme":            "tls",
 	"github.com/pires/go-proxyproto":      "tls",
+	"github.com/maypok86/otter/v2":        "gateway/cache",
 	"go.yaml.in/yaml/v3":                  "config",
 	"github.com/spf13/cobra":              "",
 	"github.com/dchest/siphash":           "limiter",

@@ -1,0 +1,43 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// checkCache checks what a route says of its cache.
+func (k *checker) checkCache(r *Route, path string) {
+	c := &r.Cache
+	for i, name := range c.Key {
+		at := fmt.Sprintf("%s.key[%d]", path, i)
+		k.checkReference(at, "dimension", name, &k.known.dimensions)
+		if slices.Index(c.Key, name) < i {
+			k.fault(at, "the dimension %s is given twice: remove one", quote(name))
+		}
+	}
+	if kind, name, _ := strings.Cut(c.Tags, ":"); c.Tags != "" && (kind != "header" || !isToken(name)) {
+		k.fault(path+".tags", "%s is no response field: write for example header:surrogate-key", quote(c.Tags))
+	}
+	if most := k.c.Cache.longest(); c.MaxObject > most && k.given(path+".max_object") && !k.faultyBelow("cache.") {
+		k.fault(path+".max_object", "%v finds no room: cache.max_size, %v, has room for bodies of %v: write as much or less, or a larger cache.max_size", c.MaxObject, k.c.Cache.MaxSize, most)
+	}
+	if !c.Enabled {
+		return
+	}
+	if r.Respond != nil || r.Redirect != nil {
+		k.fault(path+".enabled", "the route answers itself, which needs no cache: leave cache out")
+	}
+	if m := r.Match.Methods; len(m) > 0 && !slices.Contains(m, "GET") && !slices.Contains(m, "HEAD") {
+		k.fault(path+".enabled", "the route takes no GET, and nothing else is kept: leave cache out, or add GET to match.methods")
+	}
+}
+
+// smallestWay is what bodies on their way may take of a small cache, up to half of it.
+const smallestWay = Size(16 << 20)
+
+// longest is the longest body that finds room.
+func (c *Cache) longest() Size {
+	way := max(c.MaxSize/8, min(c.MaxSize/2, smallestWay))
+	return min(way, (c.MaxSize-way)/2)
+}

@@ -106,3 +106,25 @@ func (a *alarm) stop() {
 		a.timer.Stop()
 	}
 }
+
+// alarms are the deadlines of both directions, as a net.Conn has them: after a call that was too late the stream is reset.
+type alarms struct{ reading, writing alarm }
+
+// SetDeadline sets both deadlines.
+func (a *alarms) SetDeadline(t time.Time) error {
+	a.reading.set(t)
+	a.writing.set(t)
+	return nil
+}
+
+// SetReadDeadline says until when a read may wait.
+func (a *alarms) SetReadDeadline(t time.Time) error {
+	a.reading.set(t)
+	return nil
+}
+
+// SetWriteDeadline says until when a write may wait.
+func (a *alarms) SetWriteDeadline(t time.Time) error {
+	a.writing.set(t)
+	return nil
+}

@@ -37,36 +37,18 @@ func (g *Gateway) Install(s *Snapshot) {
 	g.holdQuotas(plan.limiters)
 
 	l := g.live
-	l.mu.Lock()
-	oldPools := l.pools
-	l.pools = make(map[string]*pool, len(plan.pools))
-	for _, pc := range plan.pools {
-		l.pools[pc.identity] = pc.pool
-	}
-	oldLimiters := l.limiters
-	l.limiters = make(map[string]*limiter.Limiter, len(plan.limiters))
-	for id, v := range plan.limiters {
-		l.limiters[id] = v.limiter
-	}
-	oldPacings := l.pacings
-	l.pacings = make(map[string]*pacing, len(s.pacings))
-	for _, c := range s.pacings {
-		l.pacings[c.identity] = c.pacing
-	}
-	oldTokens, oldStore := l.tokens, l.store
-	l.tokens, l.store = plan.verifier, plan.store
-	l.mu.Unlock()
-	if plan.verifier != oldTokens {
+	old := l.take(s, plan)
+	if plan.verifier != old.tokens {
 		plan.verifier.start()
 	}
 	s.useStore(plan.store)
 	g.budget.Set(int64(s.conf.Node.LimiterMemory) - s.fixed)
 
 	for _, pc := range plan.pools {
-		g.installPool(pc, oldPools[pc.identity] == nil, now)
+		g.installPool(pc, old.pools[pc.identity] == nil, now)
 	}
 	for _, c := range s.pacings {
-		if oldPacings[c.identity] == nil {
+		if old.pacings[c.identity] == nil {
 			continue
 		}
 		if err := c.reshape(now); err != nil {
@@ -85,22 +67,52 @@ func (g *Gateway) Install(s *Snapshot) {
 	g.snap.Store(s)
 	g.retain(s)
 	g.callers.retain(s)
-	for id, p := range oldPools {
+	for id, p := range old.pools {
 		if l.pool(id) == nil {
 			l.background.Go(p.retire)
 		}
 	}
-	maps.DeleteFunc(oldLimiters, func(id string, _ *limiter.Limiter) bool { return plan.limiters[id] != nil })
-	g.keepQuotas(oldLimiters)
-	for _, old := range oldLimiters {
-		old.Retire()
+	maps.DeleteFunc(old.limiters, func(id string, _ *limiter.Limiter) bool { return plan.limiters[id] != nil })
+	g.keepQuotas(old.limiters)
+	for _, gone := range old.limiters {
+		gone.Retire()
 	}
-	if oldStore != plan.store {
-		l.background.Go(func() { oldStore.retire(l.ended) })
+	if old.store != plan.store {
+		l.background.Go(func() { old.store.retire(l.ended) })
 	}
-	if oldTokens != nil && oldTokens != plan.verifier {
-		l.background.Go(oldTokens.retire)
+	if old.tokens != nil && old.tokens != plan.verifier {
+		l.background.Go(old.tokens.retire)
 	}
+}
+
+// lives are what was in force.
+type lives struct {
+	pools    map[string]*pool
+	limiters map[string]*limiter.Limiter
+	pacings  map[string]*pacing
+	tokens   *verifier
+	store    *keptStore
+}
+
+// take makes what s and its plan have the live ones, and returns those there were.
+func (l *live) take(s *Snapshot, plan *plan) (old lives) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old = lives{l.pools, l.limiters, l.pacings, l.tokens, l.store}
+	l.pools = make(map[string]*pool, len(plan.pools))
+	for _, pc := range plan.pools {
+		l.pools[pc.identity] = pc.pool
+	}
+	l.limiters = make(map[string]*limiter.Limiter, len(plan.limiters))
+	for id, v := range plan.limiters {
+		l.limiters[id] = v.limiter
+	}
+	l.pacings = make(map[string]*pacing, len(s.pacings))
+	for _, c := range s.pacings {
+		l.pacings[c.identity] = c.pacing
+	}
+	l.tokens, l.store = plan.verifier, plan.store
+	return old
 }
 
 // installPool starts a pool that is new, or gives one that lives its new numbers.

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"sync"
-	"time"
 
 	"weir/internal/http1"
 )
@@ -43,7 +42,7 @@ type round struct {
 	answer  chunker
 	begun   bool // the answer's head was made
 
-	reading, writing alarm
+	alarms
 }
 
 func newRound(l *link) *round {
@@ -295,22 +294,3 @@ func (r *round) LocalAddr() net.Addr { return &net.TCPAddr{} }
 
 // RemoteAddr is LocalAddr.
 func (r *round) RemoteAddr() net.Addr { return &net.TCPAddr{} }
-
-// SetDeadline sets both deadlines.
-func (r *round) SetDeadline(t time.Time) error {
-	r.reading.set(t)
-	r.writing.set(t)
-	return nil
-}
-
-// SetReadDeadline says until when a read may wait. After one that was too late the stream is reset.
-func (r *round) SetReadDeadline(t time.Time) error {
-	r.reading.set(t)
-	return nil
-}
-
-// SetWriteDeadline says the same of writes.
-func (r *round) SetWriteDeadline(t time.Time) error {
-	r.writing.set(t)
-	return nil
-}

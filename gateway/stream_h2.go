@@ -30,7 +30,7 @@ type stream struct {
 	head []byte // not read yet
 	body chunker
 
-	reading, writing alarm
+	alarms
 
 	buffers  *streamBuffers
 	framing  unframer
@@ -276,22 +276,3 @@ func (s *stream) LocalAddr() net.Addr { return s.sess.nc.LocalAddr() }
 
 // RemoteAddr returns the client's.
 func (s *stream) RemoteAddr() net.Addr { return s.sess.nc.RemoteAddr() }
-
-// SetDeadline sets both deadlines.
-func (s *stream) SetDeadline(t time.Time) error {
-	s.reading.set(t)
-	s.writing.set(t)
-	return nil
-}
-
-// SetReadDeadline says until when a read may wait.
-func (s *stream) SetReadDeadline(t time.Time) error {
-	s.reading.set(t)
-	return nil
-}
-
-// SetWriteDeadline says until when a write may wait. After a write that was too late the stream is reset.
-func (s *stream) SetWriteDeadline(t time.Time) error {
-	s.writing.set(t)
-	return nil
-}

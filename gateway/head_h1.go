@@ -123,12 +123,11 @@ func (x *h1) Field(name string) (string, bool) {
 
 // next returns the index of the next field of that lower-case name from i on, or -1.
 func (x *h1) next(name string, i int) int {
-	for ; i < len(x.req.Fields); i++ {
-		if n := x.req.Name(i); len(n) == len(name) && http1.EqualFold(n, name) && !x.withdrawn(i) {
-			return i
-		}
+	i = x.req.Next(name, i)
+	for i >= 0 && x.withdrawn(i) {
+		i = x.req.Next(name, i+1)
 	}
-	return -1
+	return i
 }
 
 // withdrawn reports whether Connection names field i, so that no endpoint gets it and nothing may be counted by it.
@@ -180,10 +179,7 @@ func (x *h1) appendRequest(b []byte) []byte {
 	conditional := x.cached != nil && x.cached.conditional
 	for i := range x.req.Fields {
 		if x.forwards(i) && !(conditional && isCondition(x.req.Name(i))) {
-			b = append(b, x.req.Name(i)...)
-			b = append(b, ": "...)
-			b = append(b, x.req.Value(i)...)
-			b = append(b, "\r\n"...)
+			b = x.req.AppendField(b, i)
 		}
 	}
 	if conditional {
@@ -251,9 +247,7 @@ func (x *h1) forwards(i int) bool {
 		return f.Known == http1.Trailer && x.body.Chunked()
 	}
 	switch f.Known {
-	case http1.Host, http1.ContentLength, http1.Expect, http1.XRequestID, http1.XForwardedFor:
-		return false
-	case http1.Traceparent:
+	case http1.Host, http1.ContentLength, http1.Expect, http1.XRequestID, http1.XForwardedFor, http1.Traceparent, http1.WeirLimited, http1.WeirDegraded:
 		return false
 	case http1.GRPCTimeout, http1.XRequestTimeout:
 		if f.Known == x.patience.field {
@@ -264,10 +258,10 @@ func (x *h1) forwards(i int) bool {
 			return false
 		}
 	}
-	if (f.Underscore || x.snap.odd) && x.spoofs(x.req.Name(i)) || x.repeats(i) {
+	if (f.Underscore || x.snap.odd) && x.spoofs(x.req.Name(i)) || f.Again && x.repeats(i) {
 		return false
 	}
-	if name := x.req.Name(i); http1.EqualFold(name, tagHeader) || http1.EqualFold(name, degradedHeader) || x.wantsJSON && http1.EqualFold(x.req.Name(i), "accept-encoding") {
+	if x.wantsJSON && http1.EqualFold(x.req.Name(i), "accept-encoding") {
 		return false
 	}
 	return len(x.Exchange.route.request.drop) == 0 || !x.Exchange.route.request.drops(x.req.Name(i))
@@ -278,13 +272,8 @@ func (x *h1) forwards(i int) bool {
 func (x *h1) repeats(i int) bool {
 	name := x.req.Name(i)
 	for _, single := range x.snap.single {
-		if len(single) != len(name) || !http1.EqualFold(name, single) {
-			continue
-		}
-		for j := range i {
-			if len(x.req.Name(j)) == len(name) && http1.EqualFold(x.req.Name(j), single) {
-				return true
-			}
+		if http1.EqualFold(name, single) {
+			return x.req.Next(single, 0) < i
 		}
 	}
 	return false

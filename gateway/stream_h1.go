@@ -237,10 +237,7 @@ func (x *h1) appendResponse(b []byte, chunked bool) []byte {
 			len(r.response.drop) > 0 && r.response.drops(x.resp.Name(i)):
 			continue
 		}
-		b = append(b, x.resp.Name(i)...)
-		b = append(b, ": "...)
-		b = append(b, x.resp.Value(i)...)
-		b = append(b, '\r', '\n')
+		b = x.resp.AppendField(b, i)
 	}
 	if x.resp.First(http1.Date) < 0 { // RFC 9110, section 6.6.1
 		b = append(b, "Date: "...)
@@ -269,10 +266,7 @@ func (x *h1) appendInterim(b []byte) []byte {
 		if f := &x.resp.Fields[i]; f.Hop || f.Known == http1.ContentLength {
 			continue
 		}
-		b = append(b, x.resp.Name(i)...)
-		b = append(b, ": "...)
-		b = append(b, x.resp.Value(i)...)
-		b = append(b, '\r', '\n')
+		b = x.resp.AppendField(b, i)
 	}
 	return append(b, '\r', '\n')
 }

@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"math/rand/v2"
 )
 
@@ -58,11 +57,32 @@ var nibbles = func() (t [256]byte) {
 // AppendTraceparent appends a version 00 traceparent to dst and returns it.
 func AppendTraceparent(dst []byte, traceID [16]byte, parent [8]byte, flags byte) []byte {
 	dst = append(dst, "00-"...)
-	dst = hex.AppendEncode(dst, traceID[:])
+	dst = appendHex(dst, traceID)
 	dst = append(dst, '-')
-	dst = hex.AppendEncode(dst, parent[:])
-	dst = append(dst, '-')
-	return hex.AppendEncode(dst, []byte{flags})
+	dst = appendHex64(dst, binary.BigEndian.Uint64(parent[:]))
+	return append(dst, '-', hexDigits[flags>>4], hexDigits[flags&15])
+}
+
+// appendHex is hex.AppendEncode for an id: eight digits at a time, a fifth of the work.
+func appendHex(dst []byte, id [16]byte) []byte {
+	dst = appendHex64(dst, binary.BigEndian.Uint64(id[:8]))
+	return appendHex64(dst, binary.BigEndian.Uint64(id[8:]))
+}
+
+func appendHex64(dst []byte, v uint64) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, eightDigits(uint32(v>>32)))
+	return binary.BigEndian.AppendUint64(dst, eightDigits(uint32(v)))
+}
+
+// eightDigits returns v in hex, the first digit in the highest byte.
+func eightDigits(v uint32) uint64 {
+	const ones = 0x0101010101010101
+	n := uint64(v)
+	n = (n | n<<16) & 0x0000ffff0000ffff
+	n = (n | n<<8) & 0x00ff00ff00ff00ff
+	n = (n | n<<4) & 0x0f0f0f0f0f0f0f0f // a digit's value in each byte
+	letters := (n + 6*ones) >> 4 & ones // 1 where it is 10 or more
+	return n + '0'*ones + letters*('a'-'9'-1)
 }
 
 // NewTraceID returns a random id that is not zero. Like NewSpanID and AppendRequestID it draws from ChaCha8, seeded by
@@ -86,6 +106,5 @@ func NewSpanID() (id [8]byte) {
 // AppendRequestID appends a new request id, 32 lower-case hex digits (128 random bits), to dst and returns it. It reads
 // no clock and does not allocate if dst has room.
 func AppendRequestID(dst []byte) []byte {
-	id := NewTraceID()
-	return hex.AppendEncode(dst, id[:])
+	return appendHex(dst, NewTraceID())
 }

@@ -151,3 +151,15 @@ func TestLogger(t *testing.T) {
 		}()
 	}
 }
+
+func TestAppendHex(t *testing.T) {
+	for b := range 256 {
+		for i := range 16 {
+			id := [16]byte{1, 0x9a, 0xaf, 0xf9}
+			id[i] = byte(b)
+			if got, want := string(appendHex([]byte("."), id)), "."+hex.EncodeToString(id[:]); got != want {
+				t.Errorf("%s, not %s", got, want)
+			}
+		}
+	}
+}

@@ -23,6 +23,8 @@ const (
 	Traceparent
 	GRPCTimeout
 	XRequestTimeout
+	WeirLimited
+	WeirDegraded
 	Accept
 	Date
 	Connection
@@ -48,6 +50,8 @@ type Field struct {
 	Known       Known
 	Hop         bool // hop-by-hop by name, or named by Connection
 	Underscore  bool // the name has a _ or another sign that upstreams may read as a -
+	Again       bool // a field of the same name may have come before; if false, none has
+	neat        bool // the line is name, colon, one space, value
 	valueLen    uint32
 }
 
@@ -61,11 +65,12 @@ var names = [...]struct {
 	{"x-forwarded-for", XForwardedFor}, {"x-forwarded-host", XForwardedHost}, {"proxy-connection", ProxyConnection},
 	{"transfer-encoding", TransferEncoding}, {"x-forwarded-proto", XForwardedProto}, {"proxy-authenticate", ProxyAuthenticate},
 	{"proxy-authorization", ProxyAuthorization}, {"grpc-timeout", GRPCTimeout}, {"x-request-timeout", XRequestTimeout},
+	{"weir-limited", WeirLimited}, {"weir-degraded", WeirDegraded},
 }
 
 const longestName = len("proxy-authorization")
 
-// nameAt leads from a length and the sum of first and last sign to an index into names, plus one. No two names share both.
+// nameAt leads from a length and the ends of a name to an index into names, plus one. No two names share both.
 var nameAt = func() (at [longestName + 1][32]uint8) {
 	for i, n := range names {
 		p := &at[len(n.name)][ends([]byte(n.name))]
@@ -78,22 +83,53 @@ var nameAt = func() (at [longestName + 1][32]uint8) {
 }()
 
 // ends is the same for a letter in either case.
-func ends(name []byte) byte { return (name[0] + name[len(name)-1]) & 31 }
+func ends(name []byte) byte { return (name[0] + 2*name[len(name)-1]) & 31 }
 
-// known classifies a header name, in any case.
+// known classifies a header name, in any case. It must be a token.
 func known(name []byte) Known {
-	if len(name) == 0 {
+	n := len(name)
+	if n == 0 {
 		return Other
 	}
-	if len(name) <= longestName {
-		if i := nameAt[len(name)][ends(name)]; i != 0 && EqualFold(name, names[i-1].name) {
+	if n <= longestName {
+		if i := nameAt[n][ends(name)]; i != 0 && words[i-1] == wordsOf(name) {
 			return names[i-1].known
 		}
 	}
-	if name[0]|0x20 == 'x' && len(name) > len(forwardedPrefix) && EqualFold(name[:len(forwardedPrefix)], forwardedPrefix) {
+	if name[0]|0x20 == 'x' && n > len(forwardedPrefix) && EqualFold(name[:len(forwardedPrefix)], forwardedPrefix) {
 		return XForwardedOther
 	}
 	return Other
+}
+
+// words are the names as wordsOf gives them.
+var words = func() (w [len(names)][3]uint64) {
+	for i, n := range names {
+		w[i] = wordsOf([]byte(n.name))
+	}
+	return w
+}()
+
+// wordsOf returns all bytes of a name of at most 24, with bit 0x20 set, in words that overlap: two tokens of the same length with equal
+// words are equal in lower case, if one of them has only letters, digits and dashes. (No token has the control bytes that a digit and a
+// dash have in common with others then.)
+func wordsOf(name []byte) (w [3]uint64) {
+	const lower = ones * 0x20
+	switch n := len(name); {
+	case n >= 8:
+		w[0] = binary.LittleEndian.Uint64(name) | lower
+		w[1] = binary.LittleEndian.Uint64(name[n-8:]) | lower
+		if n > 16 {
+			w[2] = binary.LittleEndian.Uint64(name[8:]) | lower
+		}
+	case n >= 4:
+		w[0] = uint64(binary.LittleEndian.Uint32(name)|lower&(1<<32-1))<<32 | uint64(binary.LittleEndian.Uint32(name[n-4:])|lower&(1<<32-1))
+	default:
+		for _, c := range name {
+			w[0] = w[0]<<8 | uint64(c) | 0x20
+		}
+	}
+	return w
 }
 
 const forwardedPrefix = "x-forwarded-"
@@ -107,11 +143,7 @@ func EqualFold[T []byte | string](b T, s string) bool {
 		return false
 	}
 	for i := 0; i < len(b); i++ {
-		c := b[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != s[i] {
+		if c := b[i]; c != s[i] && (c|0x20 != s[i] || c < 'A' || c > 'Z') {
 			return false
 		}
 	}
@@ -175,17 +207,22 @@ const (
 
 // cleanValue reports whether b has no control byte but tab. Bytes from 0x80 up (obs-text) are let pass.
 func cleanValue(b []byte) bool {
-	for len(b) >= 8 {
-		v := binary.LittleEndian.Uint64(b)
+	last := len(b) - 8
+	if last < 0 {
+		return cleanSlow(b)
+	}
+	for i := 0; ; i = min(i+8, last) { // the last word overlaps the one before
+		v := binary.LittleEndian.Uint64(b[i:])
 		low := (v - ones*0x20) & ^v & highs // some byte is below 0x20
 		x := v ^ ones*0x7f
 		del := (x - ones) & ^x & highs // some byte is 0x7f
-		if low|del != 0 && !cleanSlow(b[:8]) {
+		if low|del != 0 && !cleanSlow(b[i:i+8]) {
 			return false
 		}
-		b = b[8:]
+		if i == last {
+			return true
+		}
 	}
-	return cleanSlow(b)
 }
 
 func cleanSlow(b []byte) bool {

@@ -27,7 +27,8 @@ type Head struct {
 	KeepAlive  bool // Connection: keep-alive
 	UpgradeOpt bool // Connection: upgrade
 	first      [knowns]uint16
-	hopped     bool // a Connection field names fields
+	hopped     bool   // a Connection field names fields
+	seen       uint64 // a bit for each name that was there, by a hash
 
 	pos, scan int // resume: start of the next line, end of what was searched for its end
 	lines     int // lines parsed, the start line included
@@ -192,9 +193,13 @@ func (h *Head) field(line []byte, at int) Fault {
 	if line[0] == ' ' || line[0] == '\t' {
 		return Folded
 	}
-	n, under := 0, false
-	for n < len(line) && class[line[n]]&isToken != 0 {
-		under = under || class[line[n]]&isPlain == 0
+	n, all := 0, byte(isPlain)
+	for n < len(line) {
+		c := class[line[n]]
+		if c&isToken == 0 {
+			break
+		}
+		all &= c
 		n++
 	}
 	if n == 0 || n == len(line) || line[n] != ':' || n > 1<<15 {
@@ -214,9 +219,11 @@ func (h *Head) field(line []byte, at int) Fault {
 		}
 		return BadValue
 	}
-	k := known(line[:n])
-	f := Field{name: uint32(at), nameLen: uint16(n), value: uint32(at + v), valueLen: uint32(end - v), Known: k, Hop: k.HopByHop(), Underscore: under}
-	h.Fields = append(h.Fields, f)
+	name := line[:n]
+	k, bit := known(name), uint64(1)<<(uint(11*n+int(ends(name)))&63)
+	h.Fields = append(h.Fields, Field{name: uint32(at), nameLen: uint16(n), value: uint32(at + v), valueLen: uint32(end - v), Known: k, Hop: k.HopByHop(),
+		Underscore: all == 0, Again: h.seen&bit != 0, neat: v == n+2 && line[n+1] == ' ' && end == len(line)})
+	h.seen |= bit
 	if k != Other && !h.trailer {
 		return h.note(k, value)
 	}
@@ -351,6 +358,18 @@ func (h *Head) Value(i int) []byte {
 	return h.Buf[f.value : f.value+f.valueLen]
 }
 
+// AppendField appends field i as a line.
+func (h *Head) AppendField(dst []byte, i int) []byte {
+	f := &h.Fields[i]
+	if f.neat { // Fast path: it came as it goes.
+		return append(dst, h.Buf[f.name:f.value+f.valueLen+2]...)
+	}
+	dst = append(dst, h.Name(i)...)
+	dst = append(dst, ": "...)
+	dst = append(dst, h.Value(i)...)
+	return append(dst, '\r', '\n')
+}
+
 // Text returns name and value of field i as parts of text, which is a copy of Buf.
 func (h *Head) Text(text string, i int) (name, value string) {
 	f := &h.Fields[i]
@@ -368,12 +387,20 @@ func (h *Head) Get(k Known) ([]byte, bool) {
 	return nil, false
 }
 
+// Next returns the index of the first field of that lower-case name from i on, or -1.
+func (h *Head) Next(name string, i int) int {
+	for ; i < len(h.Fields); i++ {
+		if int(h.Fields[i].nameLen) == len(name) && EqualFold(h.Name(i), name) {
+			return i
+		}
+	}
+	return -1
+}
+
 // Lookup returns the value of the first field of that lower-case name.
 func (h *Head) Lookup(name string) ([]byte, bool) {
-	for i := range h.Fields {
-		if int(h.Fields[i].nameLen) == len(name) && EqualFold(h.Name(i), name) {
-			return h.Value(i), true
-		}
+	if i := h.Next(name, 0); i >= 0 {
+		return h.Value(i), true
 	}
 	return nil, false
 }

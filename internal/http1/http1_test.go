@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-
-	"pgregory.net/rapid"
 )
 
 var lim = Limits{Bytes: 16 << 10, Fields: 100}
@@ -372,15 +370,6 @@ func FuzzResponse(f *testing.F) {
 			if _, err := b.Next(); err != nil {
 				break
 			}
-		}
-	})
-}
-
-func TestCleanValue(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		b := rapid.SliceOf(rapid.OneOf(rapid.Byte(), rapid.ByteRange(0x1e, 0x22), rapid.Just(byte('\t')), rapid.ByteRange(0x7d, 0x82))).Draw(t, "b")
-		if cleanValue(b) != cleanSlow(b) {
-			t.Fatalf("%q: fast %v", b, cleanValue(b))
 		}
 	})
 }

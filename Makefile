@@ -14,7 +14,7 @@ PLAIN = $$($(GO) list ./... | grep -vE '^weir/(tests|cluster|strict)')
 BENCH = bin/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race fuzz blackbox bench bench-reload bench-fleet bench-limiter bench-overload pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
+.PHONY: help build run test unit race fuzz blackbox bench bench-protocols bench-reload bench-fleet bench-limiter bench-overload pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
 	deploy-policies load-test clean bench-tools
 
 help: ## list the targets
@@ -53,10 +53,13 @@ bench-tools: build
 	cd tests/peers && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/barefasthttp ./barefasthttp
 
 # Benchmarks are built for x86 servers from about 2015 on; the reports say so. `make build` is portable.
-bench bench-reload bench-fleet bench-limiter: export GOAMD64 := $(or $(GOAMD64),v3)
+bench bench-protocols bench-reload bench-fleet bench-limiter: export GOAMD64 := $(or $(GOAMD64),v3)
 
 bench: bench-tools ## CPU per request beside nginx, haproxy and bare fasthttp → docs/bench/h1.md (BENCHFLAGS="-rounds 3"); GOAMD64=v1 measures the portable build
 	$(BENCH) h1 -out docs/bench/h1.md $(BENCHFLAGS)
+
+bench-protocols: bench-tools ## HTTP/2, gRPC and cache hits beside nginx and haproxy → docs/bench/protocols.md (about 5 min)
+	$(BENCH) protocols -legs weir,nginx,haproxy -scenarios h2c,h2,grpc,cache,large -rounds 7 -duration 2s -title "HTTP/2, gRPC and the cache: weir beside its peers" -out docs/bench/protocols.md $(BENCHFLAGS)
 
 bench-reload: bench-tools ## 10,000 routes and 1,000 policies reloaded under load → docs/bench/reload.md
 	$(BENCH) reload -rounds 4 -duration 4s -out docs/bench/reload.md $(BENCHFLAGS)

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 # command → package
-wanted=(make:make gcc:gcc curl:curl git:git nginx:nginx-light haproxy:haproxy redis-server:redis-server redis-cli:redis-tools wrk:wrk ip:iproute2 taskset:util-linux)
+wanted=(make:make gcc:gcc curl:curl git:git nginx:nginx-light haproxy:haproxy redis-server:redis-server redis-cli:redis-tools wrk:wrk h2load:nghttp2-client ip:iproute2 taskset:util-linux)
 
 packages=()
 for pair in "${wanted[@]}"; do

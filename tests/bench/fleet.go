@@ -101,7 +101,7 @@ type sharedRow struct {
 // measureShared loads a gateway with local policies and one of a fleet of three in turn. The other two of the fleet run on the core of
 // the load and hear what there is to hear.
 func measureShared(ctx context.Context, opt *options) ([]sharedRow, error) {
-	r, err := newRig(ctx, opt)
+	r, err := newRig(ctx, opt, settings{})
 	if r != nil {
 		defer r.close()
 	}

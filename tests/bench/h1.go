@@ -31,6 +31,9 @@ type table struct {
 	rows        []*figures
 }
 
+// loader loads a gateway for a while.
+type loader func(ctx context.Context, opt *options, l *leg, d time.Duration) (wrkResult, error)
+
 // scenario is one load on several gateways.
 type scenario struct {
 	name, about string
@@ -39,6 +42,7 @@ type scenario struct {
 	legs        []string              // of options.legs, those that take part
 	variants    map[string]settings   // more weir legs, by name, instead of legs
 	script      string                // wrk script, "" for the one request
+	load        loader                // nil: wrk
 	verify      func(wrkResult) error // what the answers must be
 }
 
@@ -94,12 +98,12 @@ func runH1(ctx context.Context, opt *options) error {
 			return fmt.Errorf("no scenario is called %q: pass, refuse, latency or policies", name)
 		}
 		if err != nil {
-			fmt.Print(render(opt, tables)) // what is known so far; the file is not written
+			fmt.Print(render(opt, tables, h1Loads(opt))) // what is known so far; the file is not written
 			return fmt.Errorf("scenario %s: %w", name, err)
 		}
 		tables = append(tables, t)
 	}
-	report := render(opt, tables)
+	report := render(opt, tables, h1Loads(opt))
 	fmt.Print(report)
 	if opt.out == "" {
 		return nil
@@ -137,7 +141,7 @@ func slowest(t *table) float64 {
 
 // measure runs sc: all gateways at once, loaded in turn, so that each round meets the machine in one state.
 func measure(ctx context.Context, opt *options, sc scenario) (*table, error) {
-	r, err := newRig(ctx, opt)
+	r, err := newRig(ctx, opt, sc.settings)
 	if r != nil {
 		defer r.close()
 	}
@@ -155,18 +159,22 @@ func measure(ctx context.Context, opt *options, sc scenario) (*table, error) {
 			return nil, err
 		}
 	}
+	load := sc.load
+	if load == nil {
+		load = func(ctx context.Context, opt *options, l *leg, d time.Duration) (wrkResult, error) {
+			return runWrk(ctx, opt.loadCore, "http://"+l.address+requestPath, opt.conns, d, script)
+		}
+	}
 	t := &table{name: sc.name, about: sc.about, peer: sc.peer}
 	for _, l := range legs {
 		t.rows = append(t.rows, &figures{leg: l.name})
-		if _, err := runWrk(ctx, opt.loadCore, "http://"+l.address+requestPath, opt.conns, time.Second, script); err != nil {
+		if _, err := load(ctx, opt, l, time.Second); err != nil {
 			return nil, fmt.Errorf("warm up %s: %w", l.name, err)
 		}
 	}
 	for round := range opt.rounds {
 		for i, l := range legs {
-			res, err := t.rows[i].add(l, func() (wrkResult, error) {
-				return runWrk(ctx, opt.loadCore, "http://"+l.address+requestPath, opt.conns, opt.duration, script)
-			})
+			res, err := t.rows[i].add(l, func() (wrkResult, error) { return load(ctx, opt, l, opt.duration) })
 			if err == nil {
 				err = sc.verify(res)
 			}

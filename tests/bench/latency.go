@@ -19,7 +19,7 @@ func measureLatency(ctx context.Context, opt *options, rate float64) (*table, er
 	if rate <= 0 {
 		return nil, fmt.Errorf("no rate: run the scenario pass first, or give -rate")
 	}
-	r, err := newRig(ctx, opt)
+	r, err := newRig(ctx, opt, settings{})
 	if r != nil {
 		defer r.close()
 	}

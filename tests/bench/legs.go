@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"fmt"
@@ -34,6 +35,11 @@ type settings struct {
 	Refuse   bool    // the limit refuses nearly everything
 	Extra    []int   // numbers of routes that no request takes
 	Others   []other // policies that never apply
+	HTTP2    bool    // clients speak it: by prior knowledge, with TLS by ALPN
+	TLS      bool    // the certificate is Dir/cert.pem, its key Dir/key.pem, both together Dir/both.pem
+	GRPC     bool    // the upstream speaks gRPC over HTTP/2 in clear
+	Cache    bool    // answers may be cached, and are
+	Large    bool    // answers are of 16 KiB
 }
 
 // other is a policy that never applies: it belongs to an extra route, or to a tenant that no request is of.
@@ -57,8 +63,8 @@ type rig struct {
 	servers  []*server
 }
 
-// newRig makes a scratch directory and starts the upstream.
-func newRig(ctx context.Context, opt *options) (*rig, error) {
+// newRig makes a scratch directory and starts the upstream, as set has it.
+func newRig(ctx context.Context, opt *options, set settings) (*rig, error) {
 	dir, err := os.MkdirTemp("", "weir-bench-")
 	if err != nil {
 		return nil, err
@@ -67,7 +73,25 @@ func newRig(ctx context.Context, opt *options) (*rig, error) {
 	if r.upstream, err = freePort(); err != nil {
 		return nil, err
 	}
-	file, err := r.write("upstream.conf", "upstream.conf", settings{Dir: dir, Upstream: r.upstream})
+	if set.TLS {
+		if err := writeCertificate(dir); err != nil {
+			return nil, err
+		}
+	}
+	if set.GRPC {
+		self, err := os.Executable()
+		if err == nil {
+			_, err = r.start(ctx, "upstream", opt.loadCore, r.upstream, nil, self, "unary", "-targets", local(r.upstream))
+		}
+		return r, err
+	}
+	if set.Large {
+		if err := os.WriteFile(filepath.Join(dir, "large.json"), bytes.Repeat([]byte("0123456789abcdef"), 1<<10), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	set.Dir, set.Upstream = dir, r.upstream
+	file, err := r.write("upstream.conf", "upstream.conf", set)
 	if err != nil {
 		return nil, err
 	}

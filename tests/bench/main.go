@@ -1,6 +1,7 @@
 // Command bench measures weir beside its peers on one machine, in one run.
 //
 //	bench h1      CPU per request, throughput and latency beside nginx, haproxy and a bare fasthttp proxy
+//	bench protocols  HTTP/2, gRPC and cache hits beside nginx and haproxy
 //	bench reload  reload of 10,000 routes and 1,000 policies under load
 //	bench pgo     a CPU profile of weir under the load of h1, for profile-guided optimisation
 //	bench fleet   gateways that share limits: what they admit, send each other and cost
@@ -59,7 +60,7 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: bench h1|reload|fleet|pgo|load [flags]; bench h1 -h tells the flags")
+var errUsage = errors.New("usage: bench h1|protocols|reload|fleet|pgo|load [flags]; bench h1 -h tells the flags")
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -88,6 +89,13 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "h1":
 		return runH1(ctx, opt)
+	case "protocols":
+		return runProtocols(ctx, opt)
+	case "unary":
+		if len(opt.targets) != 1 {
+			return errUsage
+		}
+		return runUnary(ctx, opt.targets[0])
 	case "reload":
 		return runReload(ctx, opt)
 	case "fleet":

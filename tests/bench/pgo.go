@@ -15,7 +15,7 @@ func runPGO(ctx context.Context, opt *options) error {
 	if opt.out == "" {
 		return errors.New("pgo: -out must name the profile to write")
 	}
-	r, err := newRig(ctx, opt)
+	r, err := newRig(ctx, opt, settings{})
 	if r != nil {
 		defer r.close()
 	}

@@ -29,7 +29,7 @@ type reloadFigures struct {
 // runReload changes a large configuration under a constant load, once a round, and reports how long that took and what the
 // requests noticed. It fails if a request failed.
 func runReload(ctx context.Context, opt *options) error {
-	r, err := newRig(ctx, opt)
+	r, err := newRig(ctx, opt, settings{})
 	if r != nil {
 		defer r.close()
 	}

@@ -10,8 +10,21 @@ import (
 	"weir/tests/bench/stats"
 )
 
+// loads is how a report's load is told of.
+type loads struct {
+	about string // a sentence
+	tools []string
+	again string // the make target
+}
+
+func h1Loads(opt *options) loads {
+	return loads{fmt.Sprintf("The load of the first tables is wrk with %d keep-alive connections, as fast as it gets answers.", opt.conns), []string{wrkVersion()}, "bench"}
+}
+
+func wrkVersion() string { return strings.TrimSpace(strings.SplitAfter(machine.Version("wrk", "-v"), "]")[0]) }
+
 // render is the report as Markdown.
-func render(opt *options, tables []*table) string {
+func render(opt *options, tables []*table, by loads) string {
 	var b strings.Builder
 	m := machine.This()
 	fmt.Fprintf(&b, "# %s\n\n", opt.title)
@@ -24,8 +37,8 @@ func render(opt *options, tables []*table) string {
 	fmt.Fprintf(&b, "The gateway is pinned to core %d with one thread (GOMAXPROCS=1, `worker_processes 1`, `nbthread 1`); the load and the "+
 		"upstream (nginx, a 110-byte JSON answer) share core %d. All gateways run side by side and are loaded in turn, %d rounds of %v "+
 		"each, after a second of warm-up. Figures are medians of the rounds with the lowest and highest in brackets; a ratio is the median "+
-		"of the rounds' ratios. The load of the first tables is wrk with %d keep-alive connections, as fast as it gets answers.\n\n",
-		opt.gatewayCore, opt.loadCore, opt.rounds, opt.duration, opt.conns)
+		"of the rounds' ratios. %s\n\n",
+		opt.gatewayCore, opt.loadCore, opt.rounds, opt.duration, by.about)
 	b.WriteString("CPU per request is the growth of the gateway's CPU-time clock (user and kernel, all its processes) over the requests " +
 		"that the load saw answered. It stands still when the speed of the machine drifts; requests per second and latency do not. " +
 		"An answer that is not what the scenario expects, or a socket error, fails the run.\n\n")
@@ -36,8 +49,10 @@ func render(opt *options, tables []*table) string {
 	for _, l := range opt.legs {
 		fmt.Fprintf(&b, "- %s\n", versionOfLeg(opt, l))
 	}
-	fmt.Fprintf(&b, "- load: %s\n", strings.TrimSpace(strings.SplitAfter(machine.Version("wrk", "-v"), "]")[0]))
-	b.WriteString("\nRepeat with `make deps bench` (Linux, two cores or more, root for `deps` only).\n")
+	for _, tool := range by.tools {
+		fmt.Fprintf(&b, "- load: %s\n", tool)
+	}
+	fmt.Fprintf(&b, "\nRepeat with `make deps %s` (Linux, two cores or more, root for `deps` only).\n", by.again)
 	return b.String()
 }
 
@@ -72,8 +87,8 @@ func (t *table) markdown() string {
 			resident = fmt.Sprintf("%.0f", f.resident)
 		}
 		fmt.Fprintf(&b, "| %s | **%.2f** (%.2f–%.2f) | %s | %.0f %% | %.0f | %s | %s | %s |\n", f.leg, cpu.Median, cpu.Min, cpu.Max,
-			t.compare(f, peer), 100*stats.Of(f.system).Median, stats.Of(f.rps).Median, inMicros(stats.Of(f.p50).Median),
-			inMicros(stats.Of(f.p99).Median), resident)
+			t.compare(f, peer), 100*stats.Of(f.system).Median, stats.Of(f.rps).Median, orNone(stats.Of(f.p50).Median),
+			orNone(stats.Of(f.p99).Median), resident)
 	}
 	return b.String()
 }
@@ -108,6 +123,14 @@ func pairwise(a, b []float64, op func(a, b float64) float64) []float64 {
 		out[i] = op(a[i], b[i])
 	}
 	return out
+}
+
+// orNone is inMicros for what a load may not tell of.
+func orNone(us float64) string {
+	if us == 0 {
+		return "–"
+	}
+	return inMicros(us)
 }
 
 // inMicros writes µs for people.

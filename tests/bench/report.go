@@ -21,7 +21,9 @@ func h1Loads(opt *options) loads {
 	return loads{fmt.Sprintf("The load of the first tables is wrk with %d keep-alive connections, as fast as it gets answers.", opt.conns), []string{wrkVersion()}, "bench"}
 }
 
-func wrkVersion() string { return strings.TrimSpace(strings.SplitAfter(machine.Version("wrk", "-v"), "]")[0]) }
+func wrkVersion() string {
+	return strings.TrimSpace(strings.SplitAfter(machine.Version("wrk", "-v"), "]")[0])
+}
 
 // render is the report as Markdown.
 func render(opt *options, tables []*table, by loads) string {

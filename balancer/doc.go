@@ -1,8 +1,9 @@
 // Package balancer picks an endpoint that is well, and learns from what happened.
 //
 // A [Pool] holds endpoints. An exchange takes a [Lease] of one for one attempt, reports at the response's header how it went,
-// and gives it back at the last byte. Reports move three things, each with its own reach: the latency average that P2C
-// compares, passive health, which ejects an endpoint, and the [Breaker], which refuses it.
+// and gives it back at the last byte. Of what began well it may still tell that it broke. Reports move three things, each with
+// its own reach: the latency average that P2C compares, passive health, which ejects an endpoint, and the [Breaker], which
+// refuses it.
 //
 // # What is picked from
 //

@@ -37,6 +37,7 @@ type Lease struct {
 	e        *Endpoint
 	gen      uint32
 	reported bool
+	good     bool // as a Success that did not break yet
 	done     bool
 }
 
@@ -56,16 +57,29 @@ func (l *Lease) Report(o Outcome, ttfb time.Duration, now mono.Time) {
 		e.breaker.Cancel(l.gen)
 		return
 	}
-	good := o == Success
-	e.breaker.Report(l.gen, good, now)
-	e.latency.observe(ttfb, !good, now)
+	l.good = o == Success
+	e.breaker.Report(l.gen, l.good, now)
+	e.latency.observe(ttfb, !l.good, now)
 	if o == Failure {
 		e.failures.Add(1)
 	} else if o == Fault {
 		e.faults.Add(1)
 		e.hurry()
 	}
-	e.judge(good, now)
+	e.judge(l.good, now)
+}
+
+// Broke tells that an attempt that was reported as a Success came to a bad end, as some protocols say with their last words only. It
+// counts as a Failure beside that success: it moves the breaker, if that is still in the lease's generation, and passive health, but not
+// latency. A second call, or one after Done or any other report, does nothing.
+func (l *Lease) Broke(now mono.Time) {
+	if l.e == nil || !l.good || l.done {
+		return
+	}
+	l.good = false
+	l.e.breaker.Report(l.gen, false, now)
+	l.e.failures.Add(1)
+	l.e.judge(false, now)
 }
 
 // Done gives the lease back, at the last byte. Without a Report the breaker gets its permit back with no verdict. A second

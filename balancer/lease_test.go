@@ -32,6 +32,36 @@ func TestLeaseIsGivenBackOnce(t *testing.T) {
 	}
 }
 
+// TestLeaseBreaks: an attempt that began well and ended badly counts as one failure beside its success, and others as what they were.
+func TestLeaseBreaks(t *testing.T) {
+	f := func(name string, failures uint64, open bool, do func(l *Lease)) {
+		t.Helper()
+		b := testBreaker()
+		b.FailureThreshold = 1
+		p := newPool(t, Config{Endpoints: hosts(2), Breaker: b, Passive: testPassive()}, Hooks{})
+		l := lease(t, p, 0, nil, second(0))
+		e := l.Endpoint()
+		do(&l)
+		if got := e.failures.Load(); got != failures || (e.breaker.State() == BreakerStateOpen) != open {
+			t.Errorf("%s: %d failures, breaker %v", name, got, e.breaker.State())
+		}
+		if all, bad := e.reports.sum(second(1)); bad != failures || all > bad+1 {
+			t.Errorf("%s: %d of %d bad", name, bad, all)
+		}
+	}
+	good := func(l *Lease) { l.Report(Success, time.Millisecond, second(0)) }
+	broke := func(l *Lease) { l.Broke(second(1)) }
+	f("good", 0, false, good)
+	f("good, then broke", 1, true, func(l *Lease) { good(l); broke(l) })
+	f("twice", 1, true, func(l *Lease) { good(l); broke(l); broke(l) })
+	f("bad already", 1, true, func(l *Lease) { l.Report(Failure, 0, second(0)); broke(l) })
+	f("not reported", 0, false, broke)
+	f("ignored", 0, false, func(l *Lease) { l.Report(Ignore, 0, second(0)); broke(l) })
+	f("given back", 0, false, func(l *Lease) { good(l); l.Done(second(0)); broke(l) })
+	var none Lease
+	none.Broke(0)
+}
+
 func TestLeaseSkipsTriedThenReturnsThem(t *testing.T) {
 	for _, b := range allBalances {
 		p := newPool(t, Config{Balance: b, Endpoints: hosts(4)}, Hooks{})

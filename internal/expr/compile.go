@@ -208,7 +208,7 @@ func (e *Env) issue(issues *cel.Issues, src string) error {
 func (e *Env) advise(msg string) string {
 	if rest, ok := strings.CutPrefix(msg, "undeclared reference to '"); ok {
 		name, _, _ := strings.Cut(rest, "'")
-		if root, _, _ := strings.Cut(name, "."); root == "response" && e.settle != nil {
+		if root, _, _ := strings.Cut(name, "."); (root == "response" || name == varMessagesIn) && e.settle != nil {
 			return fmt.Sprintf("%s is only known in settle: this expression runs before there is a response, and sees the request alone", name)
 		}
 		return fmt.Sprintf("nothing is called %q: known are %s, and functions of CEL", name, strings.Join(e.names, ", "))

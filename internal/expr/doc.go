@@ -21,6 +21,7 @@
 //	response.status, response.bytes                ints; the bytes of the body that were sent to the client
 //	response.headers["name"]                       first value of a field, its name in any case
 //	response.json                                  the body, if it is JSON: response.json.usage.total_tokens
+//	request.messages, response.messages            how many messages passed, of a call of gRPC
 //
 // It gives an int, a double, which is rounded up, or a string of digits, so that response.headers["x-cost"] does. A number
 // of the JSON is an int if it is whole, however it is written, so that response.json.usage.total_tokens * 2 works; for one

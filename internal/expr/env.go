@@ -48,6 +48,9 @@ const (
 	varBytes           = "response.bytes"
 	varResponseHeaders = "response.headers"
 	varJSON            = "response.json"
+
+	varMessagesIn  = "request.messages" // declared with the response: they are counted by its end
+	varMessagesOut = "response.messages"
 )
 
 // MaxValue is how many bytes a string of a request or a response may have. A longer one is an evaluation error.
@@ -129,11 +132,13 @@ func (e *Env) withResponse() (*Env, error) {
 		cel.Variable(varBytes, cel.IntType),
 		cel.Variable(varResponseHeaders, fieldsType),
 		cel.Variable(varJSON, cel.DynType),
+		cel.Variable(varMessagesIn, cel.IntType),
+		cel.Variable(varMessagesOut, cel.IntType),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("declare the response: %w", err)
 	}
-	names := slices.Insert(slices.Clone(e.names), slices.Index(e.names, varQuery)+1, varStatus, varBytes, varResponseHeaders, varJSON)
+	names := slices.Insert(slices.Clone(e.names), slices.Index(e.names, varQuery)+1, varMessagesIn, varStatus, varBytes, varResponseHeaders, varJSON, varMessagesOut)
 	return &Env{cel: extended, dims: e.dims, names: names}, nil
 }
 

@@ -26,10 +26,13 @@ type Response interface {
 	// []any or map[string]any. The caller bounds how long a body it decodes, say to 1 MiB. An error says that there is
 	// no JSON, or too much.
 	JSON() (any, error)
+
+	// Messages returns how many messages have passed either way so far; not ok if the exchange is of a kind that has none.
+	Messages() (in, out int64, ok bool)
 }
 
 // Needs is what a program reads that is known only at the end of the body. What an evaluation would not get to counts.
-type Needs struct{ Bytes, JSON bool }
+type Needs struct{ Bytes, JSON, Messages bool }
 
 // A Settle is a compiled settle expression. It is immutable and safe for concurrent use.
 type Settle struct {
@@ -70,6 +73,8 @@ func (e *Env) CompileSettle(src string) (s *Settle, err error) {
 			s.needs.Bytes = true
 		case varJSON:
 			s.needs.JSON = true
+		case varMessagesIn, varMessagesOut:
+			s.needs.Messages = true
 		}
 	}
 	return s, nil
@@ -192,6 +197,15 @@ func (out *outcome) ResolveName(name string) (any, bool) {
 		return types.Int(out.response.Status()), true
 	case varBytes:
 		return types.Int(out.response.Bytes()), true
+	case varMessagesIn, varMessagesOut:
+		in, sent, ok := out.response.Messages()
+		switch {
+		case !ok:
+			return errNoMessages, true
+		case name == varMessagesIn:
+			return types.Int(in), true
+		}
+		return types.Int(sent), true
 	case varResponseHeaders:
 		return &out.fields, true
 	case varJSON:
@@ -206,6 +220,8 @@ func (out *outcome) ResolveName(name string) (any, bool) {
 	}
 	return out.input.ResolveName(name)
 }
+
+var errNoMessages = types.NewErr("the request is of a kind that has no messages")
 
 var outcomes = sync.Pool{New: func() any { return newOutcome() }}
 

@@ -17,6 +17,12 @@ type response struct {
 	json    any
 	err     error
 	decoded int
+
+	messages [2]int64 // without them: none
+}
+
+func (r *response) Messages() (in, out int64, ok bool) {
+	return r.messages[0], r.messages[1], r.messages != [2]int64{}
 }
 
 func (r *response) Status() int  { return r.status }
@@ -49,7 +55,7 @@ func decode(t testing.TB, body string, numbers bool) any {
 
 func newResponse(t testing.TB, numbers bool) *response {
 	return &response{
-		status: 200, bytes: 3_000_000_000, json: decode(t, testBody, numbers),
+		status: 200, bytes: 3_000_000_000, messages: [2]int64{4, 9}, json: decode(t, testBody, numbers),
 		headers: map[string]string{"x-cost": "42", "x-blank": " 7\t", "x-bad": "1.5", "x-minus": "-3", "x-empty": "", "x-big": "9223372036854775808"},
 	}
 }
@@ -85,6 +91,7 @@ func TestCost(t *testing.T) {
 	f(`has(response.headers.nope) ? 1 : 2`, 2)
 	f(`2.25`, 3)
 	f(`double(response.bytes) / 1e9 + 0.5`, 4)
+	f(`request.messages + 2 * response.messages`, 22)
 	f(`0.0`, 0)
 	f(`response.json.usage.total_tokens`, 17)
 	f(`response.json["usage"]["total_tokens"]`, 17)
@@ -197,7 +204,7 @@ func TestCompileSettleErrors(t *testing.T) {
 	f(`[1]`, `gives a list(int)`)
 	f(`5u`, `gives a uint`)
 	f(`null`, `gives a null`)
-	f(`response.size`, `column 9: nothing is called "response.size": known are request.method, request.host, request.path, request.headers, request.query, response.status, response.bytes, response.headers, response.json, tenant, user_id`)
+	f(`response.size`, `column 9: nothing is called "response.size": known are request.method, request.host, request.path, request.headers, request.query, request.messages, response.status, response.bytes, response.headers, response.json, response.messages, tenant, user_id`)
 	f("1 +\n  foo", `line 2, column 3: nothing is called "foo"`)
 	f(`response.headers.size()`, `response.headers can only be asked by name: write response.headers["name"]`)
 	f(`response.headers == request.headers ? 1 : 2`, `can only be asked by name`)
@@ -218,7 +225,7 @@ func TestResponseIsOnlyKnownInSettle(t *testing.T) {
 	if _, err := e.CompileSettle(`response.status`); err != nil {
 		t.Fatal(err)
 	}
-	for _, src := range []string{`response.status == 200`, `response.json.a.b == 1`, `response.headers["a"] == ""`, `"a" in response.headers`, `has(response.json.a)`, `response == 1`} {
+	for _, src := range []string{`response.status == 200`, `response.json.a.b == 1`, `response.headers["a"] == ""`, `"a" in response.headers`, `has(response.json.a)`, `response == 1`, `request.messages > 1`, `response.messages > 1`} {
 		_, err := e.Compile(src, Bool)
 		if err == nil || !strings.Contains(err.Error(), "is only known in settle: this expression runs before there is a response") || !strings.Contains(err.Error(), "column ") {
 			t.Errorf("%s: %v", src, err)
@@ -244,6 +251,8 @@ func TestNeeds(t *testing.T) {
 	f(`.response.bytes`, Needs{Bytes: true})
 	f(`response.status == 200 ? response.json.a : response.bytes`, Needs{Bytes: true, JSON: true})
 	f(`has(response.json.a) ? 1 : 2`, Needs{JSON: true})
+	f(`request.messages`, Needs{Messages: true})
+	f(`response.messages * 2`, Needs{Messages: true})
 	f(`[1].map(x, response.json.a + x)[0]`, Needs{JSON: true})
 }
 
@@ -264,6 +273,15 @@ func TestJSONIsAskedOnce(t *testing.T) {
 	out := outcomes.Get().(*outcome)
 	if out.request != nil || out.response != nil || out.json != nil || out.decoded {
 		t.Error("something of an exchange is kept")
+	}
+}
+
+// TestNoMessages: a request that has no messages has no cost by them, rather than one of nothing.
+func TestNoMessages(t *testing.T) {
+	for _, src := range []string{`request.messages`, `response.messages + 1`} {
+		if n, err := compileSettle(t, src).Cost(newRequest(), &response{}); n != 0 || err == nil || !strings.Contains(err.Error(), "has no messages") {
+			t.Errorf("%s: %d, %v", src, n, err)
+		}
 	}
 }
 

@@ -90,6 +90,7 @@ type Route struct {
 	requests [methods][classes]atomic.Uint64
 	duration histogram
 	in, out  Counter
+	grpc     [len(grpcNames)]atomic.Uint64
 }
 
 // Observe counts one finished request: its method, the status answered (0 if none was: the client left), how long it
@@ -108,6 +109,20 @@ func (r *Route) Observe(m Method, status int, d time.Duration, in, out int64) {
 		r.out.Add(uint64(out))
 	}
 }
+
+// grpcNames are the statuses of gRPC as labels, by number.
+var grpcNames = [...]string{"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+	"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"}
+
+// ObserveGRPC counts the status that one call of gRPC ended with, beside Observe; what is no status does not count.
+func (r *Route) ObserveGRPC(status int) {
+	if uint(status) < uint(len(r.grpc)) {
+		r.grpc[status].Add(1)
+	}
+}
+
+// GRPC returns how many calls ended with a status of gRPC.
+func (r *Route) GRPC(status int) uint64 { return r.grpc[status].Load() }
 
 // pool is what the endpoints of a pool share.
 type pool struct {

@@ -24,6 +24,7 @@ var (
 	httpDuration   = desc("http_request_duration_seconds", "Time from a request's header to the last byte of its response.", "route")
 	httpIn         = desc("http_request_bytes_total", "Bytes of request bodies received.", "route")
 	httpOut        = desc("http_response_bytes_total", "Bytes of response bodies sent.", "route")
+	grpcResponses  = desc("grpc_responses_total", "Calls of gRPC by the status that the client got, the endpoint's or the gateway's own; those that broke off have none.", "route", "code")
 	refusals       = desc("refusals_total", "Requests that the gateway refused itself.", "reason")
 	panics         = desc("panics_total", "Requests that ended in a panic.")
 	exprErrors     = desc("expression_errors_total", "CEL expressions that could not be evaluated for a request.")
@@ -134,6 +135,11 @@ func (s sink) routes(h *Hub) {
 				if n := r.requests[m][code].Load(); n > 0 {
 					s.counter(httpRequests, n, name, Method(m).String(), classNames[code])
 				}
+			}
+		}
+		for code := range r.grpc {
+			if n := r.grpc[code].Load(); n > 0 {
+				s.counter(grpcResponses, n, name, grpcNames[code])
 			}
 		}
 		if s.histogram(httpDuration, &r.duration, name) {

@@ -20,6 +20,8 @@ type Entry struct {
 	Method, Host, Path, Proto string // Method and Path always; Path as the client sent it
 	Query                     string // without the question mark; values of AccessLogOptions.SecretQuery are redacted
 	Status                    int    // always; 0 if nothing was answered
+	GRPC                      bool   // the client got the status GRPCStatus of gRPC
+	GRPCStatus                int
 	Route, Pool, Endpoint     string
 	Policy, Reason            string // who refused, and why: a token of Weir-Reason
 	RequestID, TraceID        string
@@ -73,6 +75,9 @@ func appendEntry(dst []byte, e *Entry, secretQuery []string) []byte {
 		dst = append(dst, `,"tls":true`...)
 	}
 	dst = appendInt(dst, `,"status":`, int64(e.Status))
+	if e.GRPC {
+		dst = appendInt(dst, `,"grpc_status":`, int64(e.GRPCStatus))
+	}
 	dst = appendMillis(dst, `,"duration_ms":`, e.Duration)
 	if e.Upstream != 0 {
 		dst = appendMillis(dst, `,"upstream_ms":`, e.Upstream)

@@ -38,6 +38,7 @@ func TestLine(t *testing.T) {
 		`"bytes_in":3,"bytes_out":45,"route":"v1","pool":"api","endpoint":"127.0.0.1:9001","attempts":2,"policy":"tenant","reason":"limited",`+
 		`"error":"connection reset","request_id":"r1","trace_id":"t1","user_agent":"curl/8","referer":"https://example.com/?a=1",`+
 		`"dimensions":{"tenant":"acme","api_key":"[redacted]"}}`)
+	f(&Entry{Status: 200, GRPC: true}, nil, `{"time":"0001-01-01T00:00:00.000Z","method":"","path":"","status":200,"grpc_status":0,"duration_ms":0.000,"bytes_in":0,"bytes_out":0}`)
 	f(&Entry{Duration: -1}, nil, `{"time":"0001-01-01T00:00:00.000Z","method":"","path":"","status":0,"duration_ms":0.000,"bytes_in":0,"bytes_out":0}`)
 	f(&Entry{Start: time.Unix(1<<40, 0), Query: "key=x", Referer: "/?key=y#z", Client: netip.MustParseAddr(`fe80::1%"x`)}, []string{"key"},
 		`{"time":"9999-02-20T00:36:16.000Z","client":"fe80::1","method":"","path":"","query":"key=[redacted]","status":0,"duration_ms":0.000,`+

@@ -30,6 +30,9 @@ func observed() *Hub {
 	h.Policy("tenant", "enforce").Allowed()
 	h.Policy("tenant", "shadow").Refused()
 	h.Policy("tenant", "enforce").Waited(3 * time.Millisecond)
+	for _, status := range []int{0, 14, 14, 17, -1} {
+		h.Route("v1").ObserveGRPC(status)
+	}
 	h.Refusal("limited").Add(3)
 	h.Panics().Inc()
 	h.CacheRequests("v1", "hit").Add(5)
@@ -50,6 +53,10 @@ weir_http_request_bytes_total{route="v1"} 16
 # HELP weir_http_response_bytes_total Bytes of response bodies sent.
 # TYPE weir_http_response_bytes_total counter
 weir_http_response_bytes_total{route="v1"} 1007
+# HELP weir_grpc_responses_total Calls of gRPC by the status that the client got, the endpoint's or the gateway's own; those that broke off have none.
+# TYPE weir_grpc_responses_total counter
+weir_grpc_responses_total{code="OK",route="v1"} 1
+weir_grpc_responses_total{code="UNAVAILABLE",route="v1"} 2
 # HELP weir_upstream_requests_total Attempts at an endpoint, by the class of the status it answered; none: no answer.
 # TYPE weir_upstream_requests_total counter
 weir_upstream_requests_total{code="2xx",endpoint="127.0.0.1:9001",pool="api"} 1

@@ -70,8 +70,12 @@ const lastPiece = 100 * time.Millisecond
 // takeStored takes a body that was sent from the read buffer out of it.
 func (x *h1) takeStored() {
 	for !x.body.Done() {
-		if _, err := x.body.Next(); err != nil {
+		p, err := x.body.Next()
+		if err != nil {
 			return
+		}
+		if x.messages.on {
+			x.messages.in.pass(p)
 		}
 	}
 	x.bytesIn = x.body.Read()
@@ -92,6 +96,9 @@ func (x *h1) deliverWhole() {
 		x.out = append(x.out, p...)
 		x.capture.add(p)
 		x.fill(p)
+		if x.watched {
+			x.watch(p)
+		}
 	}
 	x.bytesOut = n
 	x.keep()
@@ -131,6 +138,9 @@ func (x *h1) deliverStream(chunked bool) {
 		x.bytesOut += int64(len(p))
 		x.capture.add(p)
 		x.fill(p)
+		if x.watched {
+			x.watch(p)
+		}
 		if !x.deliverPaced(p, chunked) {
 			return
 		}
@@ -139,6 +149,9 @@ func (x *h1) deliverStream(chunked bool) {
 		x.out = appendLastChunk(x.out, &x.answer.Trailers)
 	}
 	x.keep()
+	if x.watched {
+		x.watchEnd(&x.answer.Trailers)
+	}
 	x.settleLimits()
 	if x.flush() {
 		x.finishUpstream()
@@ -210,6 +223,7 @@ func (x *h1) cutAnswer(err error) {
 	x.persist, x.linger = false, false
 	x.verdict = Verdict{Reason: UpstreamError}
 	x.responseFailed = "upstream: " + err.Error()
+	x.watchCut(err)
 	x.settleCut()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		x.verdict.Reason = UpstreamTimeout
@@ -315,6 +329,10 @@ func (x *h1) Answer(_ *Exchange, r *Reply) {
 	}
 	x.out = b
 	x.answered = r.Status
+	if x.messages.on {
+		x.resp.Reset()
+		x.settleUnanswered()
+	}
 	if x.verdict.Reason == ClientGone {
 		x.persist, x.linger = false, false
 		return

@@ -103,6 +103,9 @@ func (p *upload) copy(x *h1, u *upconn) (wrong Verdict, failed error) {
 		if err != nil {
 			return x.clientFault(err), nil
 		}
+		if x.messages.on {
+			x.messages.in.pass(piece)
+		}
 		if p.lost = p.lost || len(x.early)+len(piece) > smallBody; !p.lost {
 			x.early = append(x.early, piece...)
 		}

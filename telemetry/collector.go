@@ -25,6 +25,7 @@ var (
 	httpIn         = desc("http_request_bytes_total", "Bytes of request bodies received.", "route")
 	httpOut        = desc("http_response_bytes_total", "Bytes of response bodies sent.", "route")
 	refusals       = desc("refusals_total", "Requests that the gateway refused itself.", "reason")
+	floods         = desc("http2_floods_total", "Connections of HTTP/2 that were ended for a flood, by the limit that they passed.", "listener", "kind")
 	panics         = desc("panics_total", "Requests that ended in a panic.")
 	exprErrors     = desc("expression_errors_total", "CEL expressions that could not be evaluated for a request.")
 	mirrorsDropped = desc("mirrors_dropped_total", "Copies of requests that were not sent to a mirror: too long, or too many under way.")
@@ -146,6 +147,9 @@ func (s sink) routes(h *Hub) {
 	}
 	for k, n := range h.cached.entries() {
 		s.counter(cacheRequests, n.Value(), k.route, k.result)
+	}
+	for k, n := range h.floods.entries() {
+		s.counter(floods, n.Value(), k.listener, k.kind)
 	}
 	s.counter(panics, h.panics.Value())
 	s.counter(exprErrors, h.exprs.Value())

@@ -31,6 +31,7 @@ func observed() *Hub {
 	h.Policy("tenant", "shadow").Refused()
 	h.Policy("tenant", "enforce").Waited(3 * time.Millisecond)
 	h.Refusal("limited").Add(3)
+	h.Floods("web", "resets").Inc()
 	h.Panics().Inc()
 	h.CacheRequests("v1", "hit").Add(5)
 	h.SetSources(someSources())

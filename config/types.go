@@ -97,6 +97,8 @@ type ListenerLimits struct {
 	Body             Size     `yaml:"body" default:"10MiB" doc:"request body; more is 413; 0 is unlimited"`
 	BodyMinRate      Size     `yaml:"body_min_rate" default:"1KiB" doc:"bytes per second, either way, below which a connection is closed after 5 s of grace; 0 is no minimum"`
 	Streams          int      `yaml:"streams" default:"100" min:"1" max:"10000" doc:"HTTP/2 requests in progress at once per connection; further ones are refused, to be sent again"`
+	Resets           int      `yaml:"resets" default:"500" min:"10" max:"10000000" doc:"HTTP/2 requests that a connection may give up at once before they are answered; a tenth comes back each second, and one with each request that is answered. More end it"`
+	ControlFrames    int      `yaml:"control_frames" default:"2000" min:"100" max:"10000000" doc:"HTTP/2 frames that ask for nothing (pings, settings, resets and the like) on a connection at once; half comes back each second. More end it"`
 }
 
 // TLS is what listeners with tls: true present.

@@ -68,12 +68,19 @@ func (p *compiler) listeners() error {
 	p.snap.trusted = p.conf.Trusted()
 	for i := range p.conf.Listeners {
 		l := &p.conf.Listeners[i]
-		p.snap.listeners[l.Name] = &Listener{
+		c := &Listener{
 			Name: l.Name, RedirectHTTPS: l.RedirectHTTPS, HTTP2: l.HTTP2, Streams: l.Limits.Streams,
+			Resets: l.Limits.Resets, ControlFrames: l.Limits.ControlFrames,
 			Limits:        http1.Limits{Bytes: int(l.Limits.HeaderBytes), Fields: l.Limits.Headers},
 			HeaderTimeout: l.Limits.HeaderTimeout, IdleTimeout: l.Limits.IdleTimeout,
 			Body: int64(l.Limits.Body), MinRate: int64(l.Limits.BodyMinRate),
 		}
+		for k := range c.floods {
+			if floodKind(k) != noFlood {
+				c.floods[k] = p.gw.hub.Floods(l.Name, floodNames[k])
+			}
+		}
+		p.snap.listeners[l.Name] = c
 	}
 	return nil
 }

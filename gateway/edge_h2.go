@@ -57,7 +57,7 @@ func (g *Gateway) serveH2(nc *tls.Conn, listener string, already []byte) {
 		return
 	}
 	s := &session{gw: g, nc: nc, listener: listener, conf: conf, over: make(chan struct{})}
-	s.frames = newFrames(nc.Conn, already, conf.HeaderTimeout)
+	s.frames = newFrames(nc.Conn, already, conf)
 	s.base = &http.Server{
 		MaxHeaderBytes: conf.Limits.Bytes + 32*conf.Limits.Fields + 4<<10, // the codec says 431 before, as it does to HTTP/1
 		ErrorLog:       log.New(io.Discard, "", 0),
@@ -78,9 +78,7 @@ func (g *Gateway) serveH2(nc *tls.Conn, listener string, already []byte) {
 	g.enrollSession(s)
 	defer g.leaveSession(s)
 	server.ServeConn(s.conn(), &http2.ServeConnOpts{BaseConfig: s.base, Handler: s})
-	if s.frames.ended {
-		g.log.Debug("connection ended", "peer", nc.Remote, "reason", "flood", "frames", s.frames.flooded.String())
-	}
+	s.tellFlood()
 	close(s.over)
 	s.leaving.Do(func() {}) // no drain begins any more
 	s.farewell.Wait()
@@ -109,15 +107,19 @@ func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	st.wire = &c.wire
 	ok := s.gw.serveStream(c) && st.finished()
 	if st.release(); ok {
-		s.frames.served()
+		s.frames.gate.served(r.ContentLength != 0)
 		return
+	}
+	if st.gone() {
+		s.frames.gate.left(mono.Now())
+		s.frames.refuseFlood() //nolint:errcheck // the stream ends anyway
 	}
 	panic(http.ErrAbortHandler) // resets the stream
 }
 
 // serveStream serves the one request of c, and reports whether it was served.
 func (g *Gateway) serveStream(c *h1conn) bool {
-	if !c.configure() {
+	if c.stream.gone() || !c.configure() {
 		return false
 	}
 	if !c.conf.HTTP2 {

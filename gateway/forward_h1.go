@@ -294,6 +294,8 @@ func (x *h1) answerFault(u *upconn, err error) Result {
 		r.Fault = FaultTimeout
 	case errors.Is(err, errNotActedOn):
 		r.Sent = false
+	case errors.Is(err, errTooLong):
+		r.Fault, r.Sent, r.Client = FaultClient, false, Verdict{Reason: TooLarge, Status: 431, Detail: err.Error()}
 	case errors.Is(err, errAborted):
 		r.Fault = FaultClient
 	case errors.Is(err, io.EOF):

@@ -17,9 +17,8 @@ import (
 )
 
 // frames is a client's HTTP/2 connection as the library reads and writes it. It looks at every frame that passes, and ends the connection
-// of a client that makes work without asking for anything: that resets what it has just asked for (CVE-2023-44487), sends settings or
-// pings in floods (CVE-2019-9512, 9515), empty frames (CVE-2019-9518), or the head of a request without end. How much memory frames can
-// take the library bounds. Where RFC 9113 asks for another answer than the library's, frames gives that.
+// of a client that floods it (floodgate), or sends the head of a request without end. How much memory frames can take the library bounds.
+// Where RFC 9113 asks for another answer than the library's, frames gives that.
 type frames struct {
 	net.Conn
 	rd       *bufio.Reader
@@ -27,36 +26,23 @@ type frames struct {
 
 	left    int    // bytes of the frame that is being read
 	ahead   []byte // to be read then, before what comes next
-	noise   allowance
-	opening bool            // a head is not complete
-	flooded http2.FrameType // what ended the connection, if ended
-	ended   bool
+	opening bool   // a head is not complete
 	heads   headGuard
+	gate    floodgate
 
 	mu     sync.Mutex
 	out    scanner
-	urgent []byte // goes out at the next boundary of frames
-	asked  bool   // goAwayPing was sent
-	resets allowance
+	urgent []byte        // goes out at the next boundary of frames
+	asked  bool          // goAwayPing was sent
 	heard  chan struct{} // closed when the client has answered goAwayPing
 }
 
-// How much of what is no request a client may send: so much at once, and so much a second. A reset costs one, but each request that was
-// answered to its end gives one back: who cancels half of what he asks for is no flood.
-const (
-	resetsAtOnce    = 500
-	resetsPerSecond = 50
-	noiseAtOnce     = 2000
-	noisePerSecond  = 1000
-	settingsCost    = 20
-)
-
 var errFlood = errors.New("a flood of frames")
 
-func newFrames(nc net.Conn, already []byte, patience time.Duration) *frames {
-	now := mono.Now()
-	f := &frames{Conn: nc, patience: patience, left: len(preface), heard: make(chan struct{}),
-		noise: newAllowance(noiseAtOnce, noisePerSecond, now), resets: newAllowance(resetsAtOnce, resetsPerSecond, now)}
+// newFrames reads nc, of which already was read, within the limits of l.
+func newFrames(nc net.Conn, already []byte, l *Listener) *frames {
+	f := &frames{Conn: nc, patience: l.HeaderTimeout, left: len(preface), heard: make(chan struct{}), gate: newFloodgate(l.Resets, l.ControlFrames, mono.Now())}
+	f.out.seen = func(h header) { f.gate.answered(h, mono.Now()) }
 	f.rd = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(already), nc), http1.SmallBuffer)
 	f.heads.init()
 	return f
@@ -89,10 +75,8 @@ func (f *frames) next() error {
 		return err
 	}
 	h := parseHeader(b)
-	if !f.allows(h) {
-		f.flooded, f.ended = h.kind, true
-		f.refuse()
-		return errFlood
+	if err := f.weigh(h); err != nil {
+		return err
 	}
 	size := frameHeader + h.length
 	looks := h.kind == http2.FrameSettings || h.kind == http2.FrameHeaders || h.kind == http2.FrameContinuation
@@ -113,46 +97,47 @@ func (f *frames) next() error {
 	}
 	if h.kind == http2.FrameSettings {
 		dropOverridden(b[frameHeader:])
-	} else if bad := f.heads.look(h, b[frameHeader:]); bad {
+		return nil
+	}
+	f.expectRest(!h.flags.Has(http2.FlagHeadersEndHeaders))
+	if bad := f.heads.look(h, b[frameHeader:]); bad {
 		f.say(appendReset(nil, h.stream, http2.ErrCodeProtocol))
 		f.ahead = appendReset(f.ahead, h.stream, http2.ErrCodeProtocol)
 	}
 	return nil
 }
 
-// allows reports whether the client may send one more frame like h.
-func (f *frames) allows(h header) bool {
-	cost := int64(0)
+// weigh counts the frame that begins here.
+func (f *frames) weigh(h header) error {
+	barren, awaited := false, false
 	switch h.kind {
-	case http2.FrameRSTStream:
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.resets.take(1, mono.Now())
-	case http2.FrameSettings:
-		if !h.flags.Has(http2.FlagSettingsAck) {
-			cost = settingsCost
+	case http2.FrameData:
+		var err error
+		if barren, err = f.barren(h); err != nil {
+			return err
 		}
 	case http2.FramePing:
-		if cost = 1; h.flags.Has(http2.FlagPingAck) && f.acknowledged() {
-			cost = 0
-		}
+		awaited = h.flags.Has(http2.FlagPingAck) && f.acknowledged()
 	case http2.FrameHeaders, http2.FrameContinuation:
-		if h.length == 0 || h.kind == http2.FrameContinuation {
-			cost = 1
-		}
-		f.expectRest(!h.flags.Has(http2.FlagHeadersEndHeaders))
-	case http2.FrameData:
-		if h.length == 0 && !h.flags.Has(http2.FlagDataEndStream) {
-			cost = 1
-		}
-	case http2.FrameWindowUpdate: // as many as there are pieces of answers
-	default:
-		cost = 1
+		f.expectRest(!h.flags.Has(http2.FlagHeadersEndHeaders) || f.rd.Buffered() < frameHeader+h.length)
 	}
-	return cost == 0 || f.noise.take(cost, mono.Now())
+	f.gate.sent(h, barren, awaited, mono.Now())
+	return f.refuseFlood()
 }
 
-// expectRest bounds the time until the end of a head that comes in several frames.
+// barren reports whether DATA holds nothing, or padding alone, and ends nothing.
+func (f *frames) barren(h header) (bool, error) {
+	if h.flags.Has(http2.FlagDataEndStream) {
+		return false, nil
+	}
+	if h.length == 0 || !h.flags.Has(http2.FlagDataPadded) {
+		return h.length == 0, nil
+	}
+	b, err := f.rd.Peek(frameHeader + 1)
+	return err == nil && int(b[frameHeader])+1 >= h.length, err
+}
+
+// expectRest bounds the time until the end of a head that is not here yet.
 func (f *frames) expectRest(more bool) {
 	if more == f.opening {
 		return
@@ -165,15 +150,16 @@ func (f *frames) expectRest(more bool) {
 	f.Conn.SetReadDeadline(due) //nolint:errcheck // a connection that is closed fails its next read
 }
 
-// served says that a request was answered to its end.
-func (f *frames) served() {
-	f.mu.Lock()
-	f.resets.give(1)
-	f.mu.Unlock()
-}
-
 // Write writes what the library has to send, and what else must go, between its frames.
 func (f *frames) Write(p []byte) (int, error) {
+	n, err := f.write(p)
+	if flood := f.refuseFlood(); flood != nil {
+		return n, flood
+	}
+	return n, err
+}
+
+func (f *frames) write(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	done := 0
@@ -259,11 +245,15 @@ func (f *frames) acknowledged() bool {
 	return true
 }
 
-// refuse says why the connection ends, and ends it.
-func (f *frames) refuse() {
+// refuseFlood ends the connection if there is a flood, and says why.
+func (f *frames) refuseFlood() error {
+	if floodKind(f.gate.over.Load()) == noFlood {
+		return nil
+	}
 	f.Conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) //nolint:errcheck // it is being closed anyway
 	f.say(appendGoAway(nil, 0, http2.ErrCodeEnhanceYourCalm))
 	f.Conn.Close() //nolint:errcheck // it is of no more use
+	return errFlood
 }
 
 // appendReset appends a RST_STREAM.

@@ -175,6 +175,12 @@ func TestSlowHead(t *testing.T) {
 	if k.ended(); t.Failed() {
 		t.Error("half a head is waited for")
 	}
+	k = dialH2(t, g)
+	k.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: k.request(), EndHeaders: true})               //nolint:errcheck // the read tells
+	k.c.Write([]byte{0, 0, 100, byte(http2.FrameHeaders), byte(http2.FlagHeadersEndHeaders), 0, 0, 0, 3, methodGet}) //nolint:errcheck // as above
+	if k.ended(); t.Failed() {
+		t.Error("half a frame is waited for")
+	}
 }
 
 // TestMalformed: what RFC 9113 calls malformed is reset, and the connection goes on.
@@ -225,7 +231,7 @@ func TestScanner(t *testing.T) {
 			framer.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, rapid.IntRange(0, 100).Draw(rt, "length"))) //nolint:errcheck // a buffer takes everything
 		}
 		var out bytes.Buffer
-		f := newFrames(writeOnly{Buffer: &out}, nil, 0)
+		f := newFrames(writeOnly{Buffer: &out}, nil, &Listener{Resets: 10, ControlFrames: 10})
 		urgent := 0
 		for stream.Len() > 0 {
 			if rapid.IntRange(0, 5).Draw(rt, "urgent") == 0 {

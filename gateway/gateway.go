@@ -47,6 +47,7 @@ type Gateway struct {
 
 	refusals   [reasons]*telemetry.Counter
 	exprErrors *telemetry.Counter
+	floods     floodLog
 	mirrors    atomic.Int64 // under way
 	behind     atomic.Int64 // answers that are fetched behind stale ones
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"maps"
+	"slices"
 
 	"weir/internal/mono"
 	"weir/limiter"
@@ -147,6 +148,7 @@ func (g *Gateway) retain(s *Snapshot) {
 	for _, p := range s.policies {
 		policies = append(policies, p.name)
 	}
+	g.hub.RetainListeners(slices.Collect(maps.Keys(s.listeners)))
 	g.hub.RetainRoutes(routes)
 	g.hub.RetainPools(pools)
 	g.hub.RetainPolicies(policies)

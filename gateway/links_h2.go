@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -25,9 +26,21 @@ var errNotActedOn = errors.New("the endpoint did not accept the stream")
 type links struct {
 	mu      sync.Mutex
 	open    []*link
-	dialing chan struct{} // closed when the connection that is being made is there, or is not
-	plain   mono.Time     // until when protocol auto takes the endpoint for one of HTTP/1
+	dialing *linkDial // the connection that is being made
+	plain   mono.Time // until when protocol auto takes the endpoint for one of HTTP/1
 	closed  bool
+}
+
+// linkTries is how many links are made for one request: those that wait for them may be faster, or the endpoint may allow none.
+const linkTries = 3
+
+var errNoStreams = errors.New("the endpoint allows no streams")
+
+// linkDial is a connection that is being made for all who need one.
+type linkDial struct {
+	identity string
+	done     chan struct{} // closed when it is there, or is not
+	err      error         // after done
 }
 
 // link is one of them.
@@ -36,12 +49,13 @@ type link struct {
 	transport *http2.Transport
 	identity  string
 	scheme    string
+	dead      atomic.Bool // it takes no more streams
 }
 
-// How a link is looked after.
+// How a link is looked after. A write that waits holds up all others on the link, whatever their deadlines are.
 const (
 	linkQuiet = 15 * time.Second // without a frame, after which the endpoint is asked whether it is still there
-	linkDead  = 5 * time.Second  // without an answer to that
+	linkDead  = 5 * time.Second  // without an answer to that, or while a write waits
 	plainFor  = time.Minute      // an endpoint that chose HTTP/1 is offered HTTP/2 again
 )
 
@@ -69,39 +83,49 @@ func (u *upstream) stream(now mono.Time, d *dialConf) (*upconn, error) {
 	return c, nil
 }
 
-// link returns a link with a stream reserved. Only one at a time is made: who needs it waits for it.
+// link returns a link with a stream reserved. Only one at a time is made: who needs it waits for it, and fails with it.
 func (u *upstream) link(now mono.Time, d *dialConf) (*link, error) {
 	s := &u.links
-	for {
+	for dials := 0; ; {
 		s.mu.Lock()
 		if d.protocol == "auto" && now < s.plain {
 			s.mu.Unlock()
 			return nil, nil
 		}
-		s.pruneLocked(d.identity)
+		old := s.pruneLocked(d.identity)
 		for _, l := range s.open {
 			if l.cc.ReserveNewRequest() {
 				s.mu.Unlock()
+				retire(old)
 				return l, nil
 			}
 		}
 		if made := s.dialing; made != nil {
 			s.mu.Unlock()
-			<-made // no longer than a dial may take
+			retire(old)
+			if <-made.done; made.err != nil && made.identity == d.identity { // no longer than a dial may take
+				return nil, made.err
+			}
 			continue
 		}
-		made := make(chan struct{})
+		if dials++; dials > linkTries {
+			s.mu.Unlock()
+			retire(old)
+			return nil, errNoStreams
+		}
+		made := &linkDial{identity: d.identity, done: make(chan struct{})}
 		s.dialing = made
 		s.mu.Unlock()
+		retire(old)
 		l, err := u.dialLink(d)
 		s.mu.Lock()
-		s.dialing = nil
+		s.dialing, made.err = nil, err
 		if l == nil && err == nil {
 			s.plain = mono.Now().Add(plainFor)
 			now = mono.Now()
 		}
 		s.mu.Unlock()
-		close(made)
+		close(made.done)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +164,7 @@ func (u *upstream) adopt(d *dialConf, nc net.Conn) (*link, error) {
 		return nil, err
 	}
 	t.ConnPool, t.AllowHTTP, t.DisableCompression, t.MaxHeaderListSize = l, true, true, uint32(upstreamLimits.Bytes)
-	t.IdleConnTimeout, t.ReadIdleTimeout, t.PingTimeout, t.WriteByteTimeout = d.idleTimeout, linkQuiet, linkDead, longStall
+	t.IdleConnTimeout, t.ReadIdleTimeout, t.PingTimeout, t.WriteByteTimeout = d.idleTimeout, linkQuiet, linkDead, linkDead
 	l.transport = t
 	cc, err := l.transport.NewClientConn(nc)
 	if err != nil {
@@ -150,28 +174,37 @@ func (u *upstream) adopt(d *dialConf, nc net.Conn) (*link, error) {
 	l.cc = cc
 	s := &u.links
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	closed := s.closed
+	if !closed {
+		s.open = append(s.open, l)
+	}
+	s.mu.Unlock()
+	if closed {
 		l.retire()
 		return nil, net.ErrClosed
 	}
-	s.open = append(s.open, l)
 	return l, nil
 }
 
-// pruneLocked forgets links that have ended, and retires those of another identity.
-func (s *links) pruneLocked(identity string) {
+// pruneLocked forgets links that take no more streams, and returns those of another identity, which are to be retired.
+func (s *links) pruneLocked(identity string) (old []*link) {
 	s.open = slices.DeleteFunc(s.open, func(l *link) bool {
 		if l.identity != identity {
-			l.retire()
+			old = append(old, l)
 			return true
 		}
-		st := l.cc.State()
-		return st.Closed || st.Closing
+		return l.dead.Load()
 	})
+	return old
 }
 
-// retire closes the link, when the last of its streams has ended.
+// retire closes links, each when the last of its streams has ended. It may have to wait for a write, and is called without a lock.
+func retire(old []*link) {
+	for _, l := range old {
+		l.retire()
+	}
+}
+
 func (l *link) retire() {
 	l.cc.SetDoNotReuse()
 	if st := l.cc.State(); st.StreamsActive+st.StreamsReserved == 0 {
@@ -181,12 +214,10 @@ func (l *link) retire() {
 
 func (s *links) close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for _, l := range s.open {
-		l.retire()
-	}
-	s.open = nil
+	old := s.open
+	s.closed, s.open = true, nil
+	s.mu.Unlock()
+	retire(old)
 }
 
 // taken is in the context of a request that was given its link.
@@ -203,8 +234,8 @@ func (l *link) GetClientConn(req *http.Request, _ string) (*http2.ClientConn, er
 	return l.cc, nil
 }
 
-// MarkDead is told what pruneLocked finds out.
-func (l *link) MarkDead(*http2.ClientConn) {}
+// MarkDead is told by the library that the connection has ended, or is about to.
+func (l *link) MarkDead(*http2.ClientConn) { l.dead.Store(true) }
 
 // release gives back the reservation of a stream that was not used.
 func (l *link) release() {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"weir/internal/http1"
 )
@@ -25,7 +26,8 @@ type round struct {
 	wire   *wire // that reads and writes; its due instants are what counts
 	ctx    context.Context
 	cancel context.CancelFunc
-	given  bool // the link, to the library
+	given  bool        // the link, to the library
+	wrote  atomic.Bool // the library has written the head
 
 	sent    bool // the head was written, and the request is under way
 	framing unframer
@@ -45,10 +47,13 @@ type round struct {
 	alarms
 }
 
+// errTooLong is what is left that a head cannot be sent for: the endpoint says how much it takes (RFC 9113, section 6.5.2).
+var errTooLong = errors.New("the head is longer than the endpoint takes")
+
 func newRound(l *link) *round {
 	r := &round{link: l, interim: make(chan []byte, maxInterim), done: make(chan struct{})}
 	ctx := context.WithValue(context.Background(), taken{}, &r.given)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: r.got1xx})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: r.got1xx, WroteHeaders: func() { r.wrote.Store(true) }})
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.reading.check = func() error { return r.wire.lateRead(os.ErrDeadlineExceeded) }
 	r.reading.cut, r.writing.cut = r.abandon, r.abandon
@@ -133,7 +138,10 @@ func (r *round) begin(p []byte) error {
 // run waits for the answer's head. Close waits for it.
 func (r *round) run() {
 	defer close(r.done)
-	if r.resp, r.err = r.link.transport.RoundTrip(r.request); r.err != nil && r.body != nil {
+	if r.resp, r.err = r.link.transport.RoundTrip(r.request); r.err != nil && !r.wrote.Load() && r.ctx.Err() == nil && !r.link.dead.Load() && !errors.Is(r.err, errNotActedOn) {
+		r.err = errTooLong
+	}
+	if r.err != nil && r.body != nil {
 		r.body.CloseWithError(r.err) //nolint:errcheck // it has none
 	}
 }
@@ -151,9 +159,14 @@ func (r *round) abandon() {
 // translate makes the request of a head as the gateway writes them.
 func (r *round) translate(h *http1.Head) *http.Request {
 	path, query, ask := bytes.Cut(h.Target(), []byte("?"))
+	opaque := string(path)
+	if len(path) > 1 && path[1] == '/' { // else it would be taken for an authority
+		host, _ := h.Get(http1.Host)
+		opaque = "//" + string(host) + opaque
+	}
 	req := (&http.Request{
 		Method: string(h.Method()), Proto: "HTTP/2.0", ProtoMajor: 2, Header: make(http.Header, len(h.Fields)),
-		URL: &url.URL{Scheme: r.link.scheme, Opaque: string(path), RawQuery: string(query), ForceQuery: ask, Host: "endpoint"},
+		URL: &url.URL{Scheme: r.link.scheme, Opaque: opaque, RawQuery: string(query), ForceQuery: ask, Host: "endpoint"},
 	}).WithContext(r.ctx)
 	req.Header["User-Agent"] = []string{""} // or else the library's own
 	for i := range h.Fields {
@@ -188,7 +201,7 @@ func (r *round) translate(h *http1.Head) *http.Request {
 func announced(list string) http.Header {
 	t := http.Header{}
 	for name := range bytes.SplitSeq([]byte(list), []byte(",")) {
-		if name = bytes.TrimSpace(name); http1.Token(name) {
+		if name = bytes.TrimSpace(name); http1.Token(name) && http1.KnownName(string(name)) == http1.Other { // no other is sent; the library would refuse some
 			t[canonical(name)] = nil
 		}
 	}
@@ -197,8 +210,11 @@ func announced(list string) http.Header {
 
 // got1xx passes an interim answer to whoever reads.
 func (r *round) got1xx(code int, h textproto.MIMEHeader) error {
-	if code == http.StatusContinue {
+	switch code {
+	case http.StatusContinue:
 		return nil
+	case http.StatusSwitchingProtocols: // HTTP/2 has none (RFC 9113, section 8.6): it would be taken for HTTP/1's
+		return errors.New("101 on a stream of HTTP/2")
 	}
 	b := appendStatus(nil, code, http.StatusText(code))
 	b = appendHTTPFields(b, http.Header(h), "Content-Length")

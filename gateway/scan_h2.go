@@ -16,10 +16,11 @@ type header struct {
 	kind   http2.FrameType
 	flags  http2.Flags
 	stream uint32
+	code   http2.ErrCode // of a RST_STREAM or GOAWAY; scanner alone finds it
 }
 
 func parseHeader(b []byte) header {
-	return header{int(b[0])<<16 | int(b[1])<<8 | int(b[2]), http2.FrameType(b[3]), http2.Flags(b[4]), binary.BigEndian.Uint32(b[5:]) & (1<<31 - 1)}
+	return header{length: int(b[0])<<16 | int(b[1])<<8 | int(b[2]), kind: http2.FrameType(b[3]), flags: http2.Flags(b[4]), stream: binary.BigEndian.Uint32(b[5:]) & (1<<31 - 1)}
 }
 
 // frameHeader is the length of a frame's header.
@@ -27,34 +28,60 @@ const frameHeader = 9
 
 // scanner finds the frames in a stream of bytes that comes in any pieces.
 type scanner struct {
-	started bool // some byte has passed
-	skip    int  // bytes up to the next header
-	have    int  // of a header that came in pieces
-	part    [frameHeader]byte
+	seen    func(header) // told of each
+	started bool         // some byte has passed
+	skip    int          // bytes up to the next header
+	have    int          // of a header that came in pieces
+	part    [frameHeader + 8]byte
 }
 
-// next takes what p begins with: the rest of a frame, or a header, or a part of either. whole: h is the header that it completed.
-func (s *scanner) next(p []byte) (h header, rest []byte, whole bool) {
+// next takes what p begins with: the rest of a frame, or a header with the code behind it, or a part of either.
+func (s *scanner) next(p []byte) (rest []byte) {
 	s.started = true
 	if s.skip > 0 {
 		n := min(s.skip, len(p))
 		s.skip -= n
-		return h, p[n:], false
+		return p[n:]
 	}
-	n := copy(s.part[s.have:], p)
-	if s.have += n; s.have < frameHeader {
-		return h, p[n:], false
+	for s.have < s.wants() {
+		n := copy(s.part[s.have:s.wants()], p)
+		if n == 0 {
+			return p
+		}
+		s.have, p = s.have+n, p[n:]
 	}
+	h := parseHeader(s.part[:])
+	if s.have > frameHeader {
+		h.code = http2.ErrCode(binary.BigEndian.Uint32(s.part[s.have-4:]))
+	}
+	s.skip = h.length - (s.have - frameHeader)
 	s.have = 0
-	h = parseHeader(s.part[:])
-	s.skip = h.length
-	return h, p[n:], true
+	s.seen(h)
+	return p
+}
+
+// wants is how much of the frame that begins in part is looked at: up to its code, if it has one.
+func (s *scanner) wants() int {
+	if s.have < frameHeader {
+		return frameHeader
+	}
+	h, code := parseHeader(s.part[:]), 0
+	switch h.kind {
+	case http2.FrameRSTStream:
+		code = 4
+	case http2.FrameGoAway:
+		code = 8
+	}
+	if h.length < code {
+		return frameHeader
+	}
+	return frameHeader + code
 }
 
 // pass takes all of p.
 func (s *scanner) pass(p []byte) {
 	for len(p) > 0 {
-		_, p, _ = s.next(p)
+		p = s.next(p)
 	}
 }
 
@@ -65,7 +92,7 @@ func (s *scanner) between() bool { return s.skip == 0 && s.have == 0 }
 func (s *scanner) frame(p []byte) int {
 	rest := p
 	for {
-		if _, rest, _ = s.next(rest); len(rest) == 0 || s.between() {
+		if rest = s.next(rest); len(rest) == 0 || s.between() {
 			return len(p) - len(rest)
 		}
 	}

@@ -59,11 +59,14 @@ type Listener struct {
 	RedirectHTTPS bool
 	HTTP2         bool
 	Streams       int // of HTTP/2, open at once on a connection
+	Resets        int // requests of HTTP/2 given up, at once on a connection
+	ControlFrames int // frames of HTTP/2 that ask for nothing, at once on a connection
 	Limits        http1.Limits
 	HeaderTimeout time.Duration
 	IdleTimeout   time.Duration
 	Body          int64 // bytes; 0 is unlimited
 	MinRate       int64 // bytes per second; 0 is no minimum
+	floods        [floodKinds]*telemetry.Counter
 }
 
 // entry is a compiled route.

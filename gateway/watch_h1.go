@@ -13,6 +13,9 @@ import (
 func (c *h1conn) waitFor(u *upconn) {
 	c.up.Store(u)
 	c.state.Store(c.number<<phaseBits | uint64(phaseWaiting))
+	if c.stream != nil && c.stream.gone() {
+		c.endWait() // it left before, and nobody will be told again
+	}
 }
 
 func (c *h1conn) waited() bool {

@@ -26,6 +26,7 @@ var (
 	httpOut        = desc("http_response_bytes_total", "Bytes of response bodies sent.", "route")
 	grpcResponses  = desc("grpc_responses_total", "Calls of gRPC by the status that the client got, the endpoint's or the gateway's own; those that broke off have none.", "route", "code")
 	refusals       = desc("refusals_total", "Requests that the gateway refused itself.", "reason")
+	floods         = desc("http2_floods_total", "Connections of HTTP/2 that were ended for a flood, by the limit that they passed.", "listener", "kind")
 	panics         = desc("panics_total", "Requests that ended in a panic.")
 	exprErrors     = desc("expression_errors_total", "CEL expressions that could not be evaluated for a request.")
 	mirrorsDropped = desc("mirrors_dropped_total", "Copies of requests that were not sent to a mirror: too long, or too many under way.")
@@ -152,6 +153,9 @@ func (s sink) routes(h *Hub) {
 	}
 	for k, n := range h.cached.entries() {
 		s.counter(cacheRequests, n.Value(), k.route, k.result)
+	}
+	for k, n := range h.floods.entries() {
+		s.counter(floods, n.Value(), k.listener, k.kind)
 	}
 	s.counter(panics, h.panics.Value())
 	s.counter(exprErrors, h.exprs.Value())

@@ -16,6 +16,7 @@ type Hub struct {
 	pools    table[string, pool]
 	policies table[policyKey, PolicyCell]
 	cached   table[cacheKey, Counter]
+	floods   table[floodKey, Counter]
 	refusals table[string, Counter]
 	panics   Counter
 	exprs    Counter
@@ -25,6 +26,8 @@ type Hub struct {
 }
 
 type policyKey struct{ name, mode string }
+
+type floodKey struct{ listener, kind string }
 
 type cacheKey struct{ route, result string }
 
@@ -76,6 +79,12 @@ func (h *Hub) CacheRequests(route, result string) *Counter {
 	return h.cached.get(cacheKey{route, result}, nil)
 }
 
+// Floods returns the counter of a listener's connections of HTTP/2 that were ended for a flood: the same one for the same names until
+// RetainListeners drops it. The kinds must come from a fixed list.
+func (h *Hub) Floods(listener, kind string) *Counter {
+	return h.floods.get(floodKey{listener, kind}, nil)
+}
+
 // Refusal returns the counter of requests refused for a reason. The reasons must come from a fixed list.
 func (h *Hub) Refusal(reason string) *Counter { return h.refusals.get(reason, nil) }
 
@@ -87,6 +96,12 @@ func (h *Hub) ExpressionErrors() *Counter { return &h.exprs }
 
 // MirrorsDropped counts copies of requests that were not sent: too long, or too many under way.
 func (h *Hub) MirrorsDropped() *Counter { return &h.unsent }
+
+// RetainListeners drops the cells of listeners that are not named.
+func (h *Hub) RetainListeners(names []string) {
+	keep := set(names)
+	h.floods.retain(func(k floodKey) bool { return keep[k.listener] })
+}
 
 // RetainRoutes drops the cells of routes that are not named. A request still in progress may go on writing to a dropped
 // cell; what it writes is not shown.

@@ -34,6 +34,7 @@ func observed() *Hub {
 		h.Route("v1").ObserveGRPC(status)
 	}
 	h.Refusal("limited").Add(3)
+	h.Floods("web", "resets").Inc()
 	h.Panics().Inc()
 	h.CacheRequests("v1", "hit").Add(5)
 	h.SetSources(someSources())

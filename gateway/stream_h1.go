@@ -158,29 +158,6 @@ func (x *h1) deliverStream(chunked bool) {
 	}
 }
 
-// pieceDue is when the next piece of the answer's body must be there; 0 is never.
-func (x *h1) pieceDue() mono.Time {
-	due, idle, r := mono.Time(0), x.conf.idle, x.Exchange.route
-	if r.idle >= 0 {
-		idle = r.idle
-	}
-	if idle > 0 {
-		due = mono.Now().Add(idle)
-	}
-	if r.lifetime > 0 && x.answer.Left() < 0 && x.feed == nil {
-		if end := x.headAt.Add(r.lifetime); due == 0 || end < due {
-			due = end
-		}
-	}
-	if x.conf.total > 0 {
-		end := x.begun.Add(x.conf.total + x.download.waited) // our own waits are not the endpoint's
-		if due == 0 || end < due {
-			due = end
-		}
-	}
-	return due
-}
-
 // flush writes what has gathered. A client that takes less than the minimum rate is cut.
 func (x *h1) flush() bool {
 	c := x.conn

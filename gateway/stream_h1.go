@@ -130,7 +130,7 @@ func (x *h1) deliverStream(chunked bool) {
 		if err == io.EOF {
 			break
 		}
-		if x.feedOver(err) {
+		if err != nil && x.feedOver(err) {
 			x.finishFeed(chunked)
 			return
 		}

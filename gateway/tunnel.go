@@ -11,13 +11,14 @@ import (
 	"weir/internal/http1"
 	"weir/internal/mono"
 	"weir/internal/websocket"
+	"weir/telemetry"
 )
 
 // tunnel is an exchange after its 101: bytes go both ways until both sides are done, one breaks, or something ends it. Its seat and lease
 // are given back at the 101, as a tunnel lasts for hours and says nothing about how busy the endpoint is with requests; what it holds until
 // its end are a slot among its pool's tunnels, and the seats that policies count.
 //
-// It has two goroutines, one for each way, and between bytes no buffer. Both a WebSocket's ways are followed frame by frame, so that a Close
+// It has two goroutines, one for each way, and between bytes no buffer. Both ways of a WebSocket are followed frame by frame, so that a Close
 // can be put behind one.
 type tunnel struct {
 	place
@@ -26,6 +27,7 @@ type tunnel struct {
 	client    net.Conn
 	endpoint  net.Conn
 	in, out   way
+	sum       *telemetry.Lasting
 	websocket bool
 	began     mono.Time
 	idle      time.Duration // 0: no end
@@ -88,7 +90,7 @@ func (x *h1) appendSwitch(b []byte) []byte {
 
 func (x *h1) newTunnel(u *upconn) *tunnel {
 	c, r := x.conn, x.Exchange.route
-	t := &tunnel{place: place{c.listener, r.name}, gw: x.gw, carrier: c, client: c.Conn, endpoint: u.Conn, idle: c.conf.IdleTimeout, lifetime: r.lifetime, began: x.begun}
+	t := &tunnel{place: place{c.listener, r.name}, gw: x.gw, sum: &r.cell.Tunnels, carrier: c, client: c.Conn, endpoint: u.Conn, idle: c.conf.IdleTimeout, lifetime: r.lifetime, began: x.begun}
 	if r.idle >= 0 {
 		t.idle = r.idle
 	}
@@ -116,8 +118,7 @@ func (t *tunnel) run(fromClient, fromEndpoint []byte) {
 	for _, w := range [...]*wire{t.in.src, t.out.src} {
 		w.readBy(0)
 	}
-	sum := &t.gw.hub.Route(t.route).Tunnels
-	sum.Begin()
+	t.sum.Begin()
 	t.mu.Lock()
 	t.clock = time.AfterFunc(time.Hour, t.tick)
 	t.armLocked(mono.Now())
@@ -132,7 +133,7 @@ func (t *tunnel) run(fromClient, fromEndpoint []byte) {
 	t.over = true
 	t.clock.Stop()
 	t.mu.Unlock()
-	sum.End()
+	t.sum.End()
 }
 
 // compact lets go of what served to begin: a tunnel may live for days and needs of its request only what the log shows. Where policies

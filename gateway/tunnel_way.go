@@ -84,7 +84,7 @@ func (w *way) read() ([]byte, error) {
 	var err error
 	if w.idler != nil {
 		n, err = w.idler.read(w.src)
-		w.many = n == len(w.buf)
+		w.many = n > 0 && n == len(w.buf)
 	} else {
 		if w.many {
 			w.buf = http1.AcquireBuffer(http1.LargeBuffer)

@@ -14,7 +14,7 @@ PLAIN = $$($(GO) list ./... | grep -vE '^weir/(tests|cluster|strict)')
 BENCH = bin/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race fuzz blackbox bench bench-protocols bench-reload bench-fleet bench-limiter bench-overload pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
+.PHONY: help build run test unit race fuzz blackbox bench bench-protocols bench-reload bench-fleet bench-idle bench-limiter bench-overload pgo lint lint-full fmt deps start-rate-limiter stop-rate-limiter \
 	deploy-policies load-test clean bench-tools
 
 help: ## list the targets
@@ -66,6 +66,9 @@ bench-reload: bench-tools ## 10,000 routes and 1,000 policies reloaded under loa
 
 bench-fleet: bench-tools ## gateways that share limits: error, excess, failures, traffic, CPU per request → docs/bench/fleet.md (about 9 min)
 	$(BENCH) fleet -rounds 9 -duration 2s -out docs/bench/fleet.md $(BENCHFLAGS)
+
+bench-idle: bench-tools ## 10,000 idle WebSockets and event streams: memory of each → docs/bench/idle.md (under a minute)
+	$(BENCH) idle -out docs/bench/idle.md $(BENCHFLAGS)
 
 bench-limiter: ## one decision beside golang.org/x/time/rate and throttled → docs/bench/limiter.md
 	cd tests/bench/limiters && $(GO) build -o ../../../bin/limiters .

@@ -35,13 +35,16 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 		if p.Panic {
 			panics = ", panic: all are used"
 		}
-		fmt.Fprintf(w, "pool\t%s (%.0f%%): %d of %d endpoints healthy%s; %d of %d seats in use, %d waiting\n", p.Pool, 100*p.Share, p.Healthy, len(p.Endpoints), panics, p.InUse, p.Seats, p.Waiting)
+		fmt.Fprintf(w, "pool\t%s (%.0f%%): %d of %d endpoints healthy%s; %d of %d seats in use, %d waiting; %d of %d tunnels\n", p.Pool, 100*p.Share, p.Healthy, len(p.Endpoints), panics, p.InUse, p.Seats, p.Waiting, p.Tunnels, p.MaxTunnels)
 		if line := queueLine(&p.Queue); line != "" {
 			fmt.Fprintf(w, "queue\t%s\n", line)
 		}
 		for _, ep := range p.Endpoints {
 			fmt.Fprintf(w, "endpoint\t%s: %s, breaker %s, %d in flight\n", ep.Endpoint, ep.State, ep.Breaker, ep.InFlight)
 		}
+	}
+	if st := e.Stream; st != nil {
+		fmt.Fprintf(w, "stream\tseat %s; idle timeout %s; longest life %s\n", st.Seat, st.Idle, st.Lifetime)
 	}
 	if e.Cache != "" {
 		fmt.Fprintf(w, "cache\t%s\n", e.Cache)

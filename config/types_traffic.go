@@ -88,6 +88,7 @@ type Retry struct {
 // Connections bounds the connections to each endpoint.
 type Connections struct {
 	Max          int       `yaml:"max" default:"1024" min:"1" max:"1000000" doc:"open at once, and requests in progress; more wait in the queue"`
+	Tunnels      int       `yaml:"tunnels" default:"10000" min:"0" max:"1000000" doc:"WebSockets and other tunnels open at once beside these, which hold no seat; more are refused with 503; 0: none"`
 	Queue        *int      `yaml:"queue" min:"0" max:"1000000" doc:"requests that may wait for the pool, instead of backpressure.queue.max_length (without backpressure: 1024); 0: none, refused at once"`
 	QueueTimeout *Duration `yaml:"queue_timeout" max:"10m" doc:"how long one of them waits, instead of backpressure.queue.max_wait (without backpressure: 500ms)"`
 	Idle         int       `yaml:"idle" default:"512" min:"0" max:"1000000" doc:"kept open when not in use"`
@@ -119,7 +120,14 @@ type Route struct {
 	Mirror   Mirror     `yaml:"mirror" doc:"copies of requests to another pool, answers dropped"`
 	Fallback Fallback   `yaml:"fallback" doc:"what to answer when the pool can't"`
 	Hold     string     `yaml:"hold" default:"body" enum:"body,headers" doc:"how long a request counts as in progress. body: until its answer is sent; headers: until its answer begins, for answers that go on for long, such as event streams"`
+	Stream   Stream     `yaml:"stream" doc:"how long what goes on for long may: tunnels (WebSocket), event streams, other answers of no known length"`
 	Body     *Size      `yaml:"body" min:"0" doc:"request body limit, instead of the listener's; 0 is unlimited"`
+}
+
+// Stream bounds what goes on for long.
+type Stream struct {
+	IdleTimeout *Duration `yaml:"idle_timeout" doc:"without a byte: of a tunnel either way, instead of the listener's limits.idle_timeout; of an answer between two pieces, instead of the pool's timeout.idle; 0s is unlimited"`
+	MaxLifetime Duration  `yaml:"max_lifetime" default:"0s" doc:"then a WebSocket is closed with status 1001 and an event stream ends, so that clients come again; other tunnels and answers of no known length are cut; 0s is unlimited"`
 }
 
 // Match is what a request must be for its route. All that is given must hold.

@@ -53,6 +53,7 @@ func (g *Gateway) logLine(x *Exchange, end mono.Time, log *telemetry.AccessLog) 
 	if x.verdict.Policy != nil {
 		e.Policy = x.verdict.Policy.name
 	}
+	e.MessagesIn, e.MessagesOut, e.CloseCode, e.Ended = x.messagesIn, x.messagesOut, x.closeCode, x.ended.String()
 	if x.responseFailed != "" {
 		e.Error = x.responseFailed
 	}

@@ -3,10 +3,7 @@ package gateway
 import (
 	"net/http"
 	"strings"
-	"time"
 	_ "unsafe" // for go:linkname
-
-	"weir/internal/mono"
 )
 
 // The library knows extended CONNECT (RFC 8441), by which WebSocket goes over HTTP/2, but offers it only if the environment of the process
@@ -52,6 +49,3 @@ func (s *stream) tunnelStatus() int {
 		return status
 	}
 }
-
-// sinceLast is how long no byte has come out of the tunnel.
-func (s *stream) sinceLast() time.Duration { return mono.Now().Sub(mono.Time(s.last.Load())) }

@@ -14,14 +14,16 @@ import (
 func TestDrainWaitsForWhatItCuts(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	f := func(name string, takes, least, most time.Duration, tunnels, want int) {
+	f := func(name string, takes, least, most time.Duration, isTunnel bool, want int) {
 		t.Helper()
 		g := newGateway(t, quotaRoute)
 		mine, _ := socketPair(t)
 		c := &h1conn{gw: g, nc: &tls.Conn{Raw: mine}}
 		c.state.Store(uint64(phaseActive))
 		g.enroll(c)
-		g.countTunnel(tunnels)
+		if isTunnel {
+			g.enrollTunnel(&tunnel{over: true})
+		}
 		var settled atomic.Bool
 		ended := make(chan struct{})
 		go func() {
@@ -42,9 +44,9 @@ func TestDrainWaitsForWhatItCuts(t *testing.T) {
 		}
 		<-ended
 	}
-	f("a request", 50*time.Millisecond, 0, cutGrace, 0, 1)
-	f("a tunnel", 50*time.Millisecond, 0, cutGrace, 1, 0)
-	f("what does not end", 2*cutGrace, cutGrace, 2*cutGrace, 0, 1)
+	f("a request", 50*time.Millisecond, 0, cutGrace, false, 1)
+	f("a tunnel", 50*time.Millisecond, 0, cutGrace, true, 0)
+	f("what does not end", 2*cutGrace, cutGrace, 2*cutGrace, false, 1)
 }
 
 // TestDrainEndsWaits: who waits for an endpoint when the time is over waits no longer.

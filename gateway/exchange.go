@@ -93,6 +93,11 @@ type Exchange struct {
 	answered       int   // status sent to the client
 	bytesIn        int64 // of the request body
 	bytesOut       int64 // of the response body
+	messagesIn     int64 // of a WebSocket, from the client
+	messagesOut    int64 // to it; also the events of an event stream
+	closeCode      int   // of a WebSocket
+	ended          ending
+	slot           *pool // whose tunnels this is one of; nil: it is none
 	responseFailed string
 }
 
@@ -172,6 +177,7 @@ func (x *Exchange) reset() {
 	x.idLen, x.flags = 0, 0
 	x.reply.Body = nil
 	x.answered, x.bytesIn, x.bytesOut = 0, 0, 0
+	x.messagesIn, x.messagesOut, x.closeCode, x.ended = 0, 0, 0, notEnded
 }
 
 // Dimension returns the value of dimension i of the snapshot, and whether the request has one. It is worked out once; while

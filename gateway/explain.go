@@ -36,6 +36,7 @@ type Explanation struct {
 	Priority   string            `json:"priority,omitempty"`
 	Policies   []ExplainedPolicy `json:"policies,omitempty"`
 	Pools      []ExplainedPool   `json:"pools,omitempty"`
+	Stream     *ExplainedStream  `json:"stream,omitempty"`   // of a route with pools
 	Cache      string            `json:"cache,omitempty"`    // of a route with one: hit, stale, miss or pass
 	Answer     string            `json:"answer,omitempty"`   // of a route that answers itself
 	Upstream   string            `json:"upstream,omitempty"` // request line and host that the endpoint would get
@@ -50,15 +51,17 @@ type ExplainedRule struct {
 
 // ExplainedPool is a pool that the route may use.
 type ExplainedPool struct {
-	Pool      string              `json:"pool"`
-	Share     float64             `json:"share"`
-	Healthy   int                 `json:"healthy"`
-	Panic     bool                `json:"panic,omitempty"`
-	InUse     int                 `json:"seats_in_use"`
-	Seats     int                 `json:"seats"`
-	Waiting   int                 `json:"waiting"`
-	Queue     ExplainedQueue      `json:"queue"`
-	Endpoints []ExplainedEndpoint `json:"endpoints"`
+	Pool       string              `json:"pool"`
+	Share      float64             `json:"share"`
+	Healthy    int                 `json:"healthy"`
+	Panic      bool                `json:"panic,omitempty"`
+	InUse      int                 `json:"seats_in_use"`
+	Seats      int                 `json:"seats"`
+	Waiting    int                 `json:"waiting"`
+	Tunnels    int                 `json:"tunnels"`
+	MaxTunnels int                 `json:"max_tunnels"`
+	Queue      ExplainedQueue      `json:"queue"`
+	Endpoints  []ExplainedEndpoint `json:"endpoints"`
 }
 
 // ExplainedEndpoint is an endpoint of such a pool.
@@ -156,6 +159,7 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 	e.policies(x)
 	e.answer(x)
 	e.cache(x)
+	e.stream(x)
 	e.pools(x)
 	return e, nil
 }
@@ -258,7 +262,8 @@ func (e *Explanation) pools(x *Exchange) {
 	for _, t := range x.route.targets {
 		s, gate := t.pool.balancer.Stats(), t.pool.gate.Stats()
 		p := ExplainedPool{Pool: s.Name, Share: float64(t.upTo-last) / float64(x.route.weight), Healthy: s.Healthy, Panic: s.Panic,
-			InUse: gate.InFlight, Seats: gate.Limit, Waiting: gate.Waiting, Queue: x.explainQueue(t.pool)}
+			InUse: gate.InFlight, Seats: gate.Limit, Waiting: gate.Waiting,
+			Tunnels: int(t.pool.tunnels.Load()), MaxTunnels: t.pool.maxTunnels, Queue: x.explainQueue(t.pool)}
 		last = t.upTo
 		for _, ep := range s.Endpoints {
 			p.Endpoints = append(p.Endpoints, ExplainedEndpoint{ep.Name, ep.State, ep.BreakerState, ep.InFlight})

@@ -17,6 +17,7 @@ const (
 	FaultProtocol        // the answer was not HTTP as it must be
 	FaultClient          // the client went away, or its body was malformed or too slow
 	FaultAborted         // the gateway gave up, for a reason of its own
+	FaultTunnel          // the endpoint takes no tunnels by the protocol that it speaks
 )
 
 var faultDetail = [...]string{
@@ -27,6 +28,7 @@ var faultDetail = [...]string{
 	FaultProtocol:  "the endpoint's answer was malformed",
 	FaultClient:    "the client went away",
 	FaultAborted:   "the request was given up",
+	FaultTunnel:    "the endpoint speaks HTTP/2 and takes no WebSocket over it (RFC 8441): its routes need a pool with protocol: http1",
 }
 
 // Result is how one attempt ended: with a response head that waits to be delivered, or with a fault.
@@ -44,7 +46,7 @@ type Result struct {
 // gRPC that mean the same; a 500 is most often the request's own fault: it counts as an answer.
 func (r *Result) outcome() balancer.Outcome {
 	switch {
-	case r.Fault == FaultClient || r.Fault == FaultAborted:
+	case r.Fault == FaultClient || r.Fault == FaultAborted || r.Fault == FaultTunnel:
 		return balancer.Ignore
 	case r.Fault != NoFault:
 		return balancer.Fault

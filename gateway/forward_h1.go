@@ -24,11 +24,14 @@ const maxInterim = 16
 // Prepare checks the body's length against the limit, and gets into memory what of a small body is to be had: all of one
 // of known length; of a chunked one what has come, so that a malformed one is refused before an endpoint hears of it.
 func (x *h1) Prepare(*Exchange) Verdict {
-	if x.stored || x.up != nil || x.body.Read() > 0 {
+	if (x.stored || x.up != nil || x.body.Read() > 0) && !x.upgrade {
 		return Verdict{} // a fallback: it was prepared before
 	}
 	if x.body.Done() {
-		x.stored, x.upgrade = true, x.wantsTunnel()
+		x.stored = true
+		if x.upgrade = x.wantsTunnel(); x.upgrade {
+			return x.openSlot()
+		}
 		return Verdict{}
 	}
 	left := x.body.Left()
@@ -169,6 +172,10 @@ func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
 		}
 		x.u = u
 		r := x.exchange(u)
+		if r.Fault != NoFault && x.upgrade && u.refusedTunnel() {
+			x.dropUpstream()
+			return x.plainTunnel(up)
+		}
 		stale := u.used > 0 && idempotent(x.Method()) && u.reads <= 1 || !r.Sent
 		if r.Fault == FaultReset && stale && !fresh && x.Replayable() {
 			x.dropUpstream()

@@ -54,20 +54,22 @@ type Gateway struct {
 	install  sync.Mutex // one Install at a time
 	live     *live
 	draining atomic.Bool
+	feedsEnd atomic.Int64 // mono.Time; when draining: when the last event stream ends
 
 	mu       sync.Mutex
 	cut      bool                 // Drain has cut what was left, and waited for it
 	conns    map[*h1conn]struct{} // of HTTP/1, and streams of HTTP/2
 	sessions map[*session]struct{}
-	tunnels  int           // of conns
+	tunnels  map[*tunnel]struct{} // each one of conns
+	feeds    map[*feed]struct{}
 	shrunk   int           // connections at the last collection for their sake; the sweep's own
-	idle     chan struct{} // closed when draining and no connection but tunnels is left
+	idle     chan struct{} // closed when draining and no connection is left
 }
 
 // New returns a gateway without a configuration; Install gives it one. Run must run until Close.
 func New(o Options) *Gateway {
 	g := &Gateway{hub: o.Hub, exprErrors: o.Hub.ExpressionErrors(), log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret), fleet: o.Fleet,
-		budget: limiter.NewBudget(defaultMemory), epoch: mono.Time(0).Wall().UnixNano(), callers: newCallers(), conns: map[*h1conn]struct{}{}, sessions: map[*session]struct{}{}, idle: make(chan struct{})}
+		budget: limiter.NewBudget(defaultMemory), epoch: mono.Time(0).Wall().UnixNano(), callers: newCallers(), conns: map[*h1conn]struct{}{}, sessions: map[*session]struct{}{}, tunnels: map[*tunnel]struct{}{}, feeds: map[*feed]struct{}{}, idle: make(chan struct{})}
 	for r := range g.refusals {
 		if r > 0 {
 			g.refusals[r] = o.Hub.Refusal(Reason(r).String())
@@ -128,7 +130,7 @@ func (g *Gateway) Run(ctx context.Context) {
 func (g *Gateway) sweep() {
 	g.mu.Lock()
 	var waiting []*h1conn
-	idle, all := len(g.sessions), len(g.conns)+len(g.sessions) // those with streams count by them
+	idle, all := len(g.sessions)+len(g.tunnels), len(g.conns)+len(g.sessions) // those with streams count by them
 	for c := range g.conns {
 		if c.waitedATick() {
 			waiting = append(waiting, c)
@@ -153,11 +155,17 @@ func (g *Gateway) sweep() {
 // manyIdle is how many idle connections are worth a collection.
 const manyIdle = 1024
 
-// Drain stops keep-alive: idle connections are closed, requests in flight are answered with Connection: close. It returns
-// when no connection is left but tunnels, which have no end of their own, or when ctx ends; whatever is left then is cut,
-// and the first time gets cutGrace to be accounted for. left is how many requests that cost.
+// Drain stops keep-alive: idle connections are closed, requests in flight are answered with Connection: close, tunnels and event streams
+// are ended over a part of the time that ctx has. It returns when no connection is left, or when ctx ends; whatever is left then is cut,
+// and the first time gets cutGrace to be accounted for. left is how many requests that cost; a tunnel is none.
 func (g *Gateway) Drain(ctx context.Context) (left int) {
+	within := time.Duration(0)
+	if end, ok := ctx.Deadline(); ok {
+		within = max(0, time.Until(end))
+	}
+	g.feedsEnd.Store(int64(mono.Now().Add(portion(within, feedsGone))))
 	g.draining.Store(true)
+	g.farewell(func(place) bool { return true }, within, endedShutdown)
 	g.mu.Lock()
 	conns := make([]*h1conn, 0, len(g.conns))
 	for c := range g.conns {
@@ -184,7 +192,7 @@ func (g *Gateway) Drain(ctx context.Context) (left int) {
 	for s := range g.sessions {
 		s.nc.Raw.Close() //nolint:errcheck // nothing to be done about it
 	}
-	left = len(g.conns) - g.tunnels
+	left = len(g.conns) - len(g.tunnels)
 	waited := g.cut
 	g.cut = waited || len(g.conns)+len(g.sessions) > 0
 	g.mu.Unlock()
@@ -203,7 +211,7 @@ func (c *h1conn) cut() {
 	c.endWait()
 }
 
-// connected reports whether there is a connection, or a tunnel.
+// connected reports whether there is a connection.
 func (g *Gateway) connected() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -227,6 +235,7 @@ func (g *Gateway) DrainListener(name string) {
 	for _, s := range g.sessionsOf(name) {
 		s.drain()
 	}
+	g.farewell(func(p place) bool { return p.listener == name }, g.snap.Load().conf.ShutdownTimeout, endedReload)
 }
 
 // Close stops probes and closes upstream connections. Drain comes first.
@@ -245,17 +254,9 @@ func (g *Gateway) leave(c *h1conn) {
 	g.mu.Unlock()
 }
 
-// countTunnel says that a connection has become a tunnel, or ends being one.
-func (g *Gateway) countTunnel(n int) {
-	g.mu.Lock()
-	g.tunnels += n
-	g.drainedLocked()
-	g.mu.Unlock()
-}
-
-// drainedLocked reports whether nothing is left but tunnels, and the sessions that they are streams of; a Drain that waits for that is told.
+// drainedLocked reports whether nothing is left; a Drain that waits for that is told.
 func (g *Gateway) drainedLocked() bool {
-	if len(g.conns) > g.tunnels || len(g.sessions) > g.tunnels {
+	if len(g.conns)+len(g.sessions) > 0 {
 		return false
 	}
 	if g.draining.Load() {
@@ -266,6 +267,15 @@ func (g *Gateway) drainedLocked() bool {
 		}
 	}
 	return true
+}
+
+// rebase returns s as a view of the copy of what it is a view of; s itself if that is something else.
+func rebase(s string, old, new []byte) string {
+	at := uintptr(unsafe.Pointer(unsafe.StringData(s))) - uintptr(unsafe.Pointer(unsafe.SliceData(old)))
+	if at >= uintptr(len(old)) {
+		return s
+	}
+	return view(new[at : at+uintptr(len(s))])
 }
 
 // view returns b as a string without copying. It is valid as long as b is not changed.

@@ -31,9 +31,10 @@ type h1 struct {
 	stored  bool     // the whole body is in memory: behind the head, or, if it came chunked, in early
 	early   []byte   // what was decoded of a chunked body before an endpoint was asked
 
-	u   *upconn // the attempt's connection
-	up  *upload // a body that streams while the answer is waited for
-	out []byte  // what is being written
+	u    *upconn // the attempt's connection
+	up   *upload // a body that streams while the answer is waited for
+	feed *feed   // the answer is an event stream; nil: it is not
+	out  []byte  // what is being written
 }
 
 // release lets go of everything and leaves x ready for another connection.

@@ -53,15 +53,17 @@ func (s *Snapshot) Routes() []RouteView {
 
 // PoolView is a pool in force, for people.
 type PoolView struct {
-	Name      string         `json:"name"`
-	Balance   string         `json:"balance"`
-	Healthy   int            `json:"healthy"`
-	Panic     bool           `json:"panic"`
-	Seats     int            `json:"seats"` // requests that may be in progress at once
-	InUse     int            `json:"seats_in_use"`
-	Waiting   int            `json:"waiting"`
-	Queue     QueueView      `json:"queue"`
-	Endpoints []EndpointView `json:"endpoints"`
+	Name       string         `json:"name"`
+	Balance    string         `json:"balance"`
+	Healthy    int            `json:"healthy"`
+	Panic      bool           `json:"panic"`
+	Seats      int            `json:"seats"` // requests that may be in progress at once
+	InUse      int            `json:"seats_in_use"`
+	Waiting    int            `json:"waiting"`
+	Tunnels    int            `json:"tunnels"` // WebSockets and the like
+	MaxTunnels int            `json:"max_tunnels"`
+	Queue      QueueView      `json:"queue"`
+	Endpoints  []EndpointView `json:"endpoints"`
 }
 
 // EndpointView is an endpoint in force, for people.
@@ -86,7 +88,8 @@ func (g *Gateway) Pools() []PoolView {
 	views := []PoolView{}
 	for _, p := range g.Snapshot().pools {
 		s, gate := p.balancer.Stats(), p.gate.Stats()
-		v := PoolView{Name: s.Name, Balance: s.Balance.String(), Healthy: s.Healthy, Panic: s.Panic, Seats: gate.Limit, InUse: gate.InFlight, Waiting: gate.Waiting, Queue: p.queueView(), Endpoints: []EndpointView{}}
+		v := PoolView{Name: s.Name, Balance: s.Balance.String(), Healthy: s.Healthy, Panic: s.Panic, Seats: gate.Limit, InUse: gate.InFlight, Waiting: gate.Waiting,
+			Tunnels: int(p.tunnels.Load()), MaxTunnels: p.maxTunnels, Queue: p.queueView(), Endpoints: []EndpointView{}}
 		idle := p.idleConnections()
 		for _, e := range s.Endpoints {
 			v.Endpoints = append(v.Endpoints, EndpointView{Name: e.Name, Address: e.Address, Zone: e.Zone, Weight: e.Weight, State: e.State,

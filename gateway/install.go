@@ -66,6 +66,7 @@ func (g *Gateway) Install(s *Snapshot) {
 	g.pressure.install(s)
 	g.live.useCache(s)
 	g.snap.Store(s)
+	g.endStrays(s)
 	g.retain(s)
 	g.callers.retain(s)
 	for id, p := range old.pools {

@@ -134,7 +134,7 @@ func (u *upstream) link(now mono.Time, d *dialConf) (*link, error) {
 
 // dialLink makes a link and lists it; nil if the endpoint chose HTTP/1.
 func (u *upstream) dialLink(d *dialConf) (*link, error) {
-	nc, secure, err := u.connect(d)
+	nc, secure, err := u.connect(d, nil)
 	if err != nil {
 		return nil, err
 	}

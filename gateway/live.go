@@ -53,7 +53,8 @@ type pool struct {
 	shed     [shaping.Bands]atomic.Uint64 // requests
 	retries  *telemetry.Counter
 	queue    *telemetry.Queue
-	latency  usual // of adaptive limits
+	latency  usual        // of adaptive limits
+	tunnels  atomic.Int64 // open, or asked for
 	dial     atomic.Pointer[dialConf]
 	probe    atomic.Pointer[probeConf]
 	demo     *demo

@@ -2,9 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"io"
-	"net"
-	"sync/atomic"
 	"time"
 
 	"weir/config"
@@ -106,7 +103,6 @@ type paced struct {
 	flow   *shaping.Flow
 	turn   shaping.Turn
 	waited time.Duration
-	last   atomic.Int64 // of a tunnel: when bytes went last
 }
 
 // pace puts the bodies of x under its route's rule.
@@ -232,43 +228,4 @@ func (x *Exchange) takeTurn() Verdict {
 	}
 	x.begun = mono.Now()
 	return Verdict{}
-}
-
-// copy is io.Copy of a tunnel's direction. cut says that the tunnel has ended.
-func (p *paced) copy(dst io.Writer, src net.Conn, cut func() bool) (n int64, err error) {
-	if p.flow == nil {
-		return io.Copy(dst, src)
-	}
-	buf := http1.AcquireBuffer(http1.LargeBuffer)
-	defer http1.ReleaseBuffer(buf)
-	for {
-		got, err := src.Read(buf[:cap(buf)])
-		for piece := buf[:got]; len(piece) > 0; {
-			k := p.next(len(piece), always, cut)
-			if k == 0 {
-				return n, errAborted
-			}
-			m, err := dst.Write(piece[:k])
-			n += int64(m)
-			p.last.Store(int64(mono.Now()))
-			if err != nil {
-				return n, err
-			}
-			piece = piece[k:]
-		}
-		if err == io.EOF {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-	}
-}
-
-// quietFor is how long no bytes have gone under the flow; long if it has none.
-func (p *paced) quietFor(now mono.Time) time.Duration {
-	if p.flow == nil {
-		return time.Duration(mono.Never)
-	}
-	return now.Sub(mono.Time(p.last.Load()))
 }

@@ -289,6 +289,7 @@ func (g *Gateway) settle(x *Exchange) {
 	x.leaveSeat(end)
 	x.download.end(end)
 	x.upload.end(end)
+	x.closeSlot()
 	if x.sent || x.verdict.Reason == Pass || x.consoled || x.verdict.Reason == Limited {
 		x.charge.Settle(end)
 	} else {

@@ -39,6 +39,7 @@ func (p *compiler) compileRoom() error {
 func (p *compiler) gate(pc *poolConf) {
 	c := pc.conf
 	pc.gateConf = shaping.GateConfig{Limit: c.Connections.Max * max(1, len(c.Endpoints))}
+	pc.maxTunnels = c.Connections.Tunnels * max(1, len(c.Endpoints))
 	pc.gateConf.MaxLength, pc.gateConf.MaxWait = p.conf.Queue(c)
 	pc.gateConf.Aging = p.conf.Aging(c)
 	pc.fixed = true
@@ -76,9 +77,13 @@ func (pc *poolConf) shapeGate(now mono.Time) (err error) {
 	return nil
 }
 
-// routeRoom compiles what a route says of priority, of how long a seat is held, and of bandwidth.
+// routeRoom compiles what a route says of priority, of how long a seat is held and a stream goes on, and of bandwidth.
 func (p *compiler) routeRoom(e *entry, c *config.Route) error {
 	e.hold = c.Hold != "headers"
+	e.idle, e.lifetime = -1, c.Stream.MaxLifetime
+	if d := c.Stream.IdleTimeout; d != nil {
+		e.idle = *d
+	}
 	e.priority = priorityOf(c.Priority.Default)
 	if c.Priority.From != "" {
 		d, err := compileDimension(&config.Dimension{From: c.Priority.From}, p.env)

@@ -32,6 +32,7 @@ type round struct {
 	sent    bool // the head was written, and the request is under way
 	framing unframer
 	request *http.Request
+	tunnel  *asked // the request asks for a tunnel; nil: it does not
 
 	mu   sync.Mutex     // for who sets body, and who reads it elsewhere than in writes
 	body *io.PipeWriter // of a request that was not whole in the first write
@@ -78,6 +79,9 @@ func (r *round) write(p []byte) error {
 	if r.body == nil {
 		return errFraming
 	}
+	if r.tunnel != nil {
+		return r.sendPiece(p)
+	}
 	if err := r.framing.feed(p, r.sendPiece, r.setTrailer); err != nil {
 		return err
 	}
@@ -108,8 +112,9 @@ func (r *round) begin(p []byte) error {
 		return errFraming
 	}
 	r.request = r.translate(&h)
-	r.framing.begin(&h, false)
-	if !r.framing.done {
+	if r.askTunnel(&h); r.tunnel != nil {
+		r.request.Body = r.openBody()
+	} else if r.framing.begin(&h, false); !r.framing.done {
 		var whole bytes.Buffer
 		if len(p) > n {
 			if err := r.framing.feed(p[n:], func(p []byte) error { whole.Write(p); return nil }, r.setTrailer); err != nil {
@@ -119,10 +124,7 @@ func (r *round) begin(p []byte) error {
 		if r.framing.done {
 			r.request.Body = io.NopCloser(&whole)
 		} else {
-			var rest *io.PipeReader
-			r.mu.Lock()
-			rest, r.body = io.Pipe()
-			r.mu.Unlock()
+			rest := r.openBody()
 			r.request.Body = struct {
 				io.Reader
 				io.Closer
@@ -133,6 +135,15 @@ func (r *round) begin(p []byte) error {
 	r.sent = true
 	go r.run()
 	return nil
+}
+
+// openBody makes the body one that is written later.
+func (r *round) openBody() *io.PipeReader {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rest, body := io.Pipe()
+	r.body = body
+	return rest
 }
 
 // run waits for the answer's head. Close waits for it.
@@ -266,6 +277,9 @@ func (r *round) read(p []byte) (int, error) {
 // appendHead writes the answer's head as HTTP/1 does.
 func (r *round) appendHead(b []byte) []byte {
 	resp := r.resp
+	if r.tunnel != nil && resp.StatusCode/100 == 2 {
+		return r.appendSwitch(b)
+	}
 	b = appendStatus(b, resp.StatusCode, http.StatusText(resp.StatusCode))
 	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
 		delete(resp.Header, name) // not HTTP/2's: they would be believed

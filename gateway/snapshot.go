@@ -87,9 +87,11 @@ type entry struct {
 	unwanted   [len(ours)]bool // of what the gateway vouches for: set or removed by request
 	response   transform
 	priority   priority
-	urgency    *dimension  // says the priority of a request; nil: all have that of the route
-	hold       bool        // the seat, until the answer is sent
-	pacing     *pacingConf // nil: bodies flow as fast as they go
+	urgency    *dimension    // says the priority of a request; nil: all have that of the route
+	hold       bool          // the seat, until the answer is sent
+	idle       time.Duration // without a byte; -1: as listener and pool say
+	lifetime   time.Duration // of tunnels, event streams and other answers of no known length; 0: no end
+	pacing     *pacingConf   // nil: bodies flow as fast as they go
 	mirror     *poolConf
 	mirrored   float64 // share of requests
 	fallback   *fallback
@@ -147,6 +149,7 @@ type poolConf struct {
 	header     time.Duration // to the response's header
 	idle       time.Duration // between two pieces of its body
 	total      time.Duration
+	maxTunnels int // that may be open
 	attempts   int
 	retryOn    retryOn
 	backoff    time.Duration

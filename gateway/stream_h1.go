@@ -44,7 +44,13 @@ func (x *h1) Deliver(*Exchange) {
 	if x.answer.Here() && !x.answer.Chunked() && x.download.flow == nil {
 		x.deliverWhole()
 	} else {
+		if x.answer.Left() < 0 {
+			x.startFeed()
+		}
 		x.deliverStream(chunked)
+		if x.feed != nil {
+			x.endFeed()
+		}
 	}
 }
 
@@ -118,7 +124,7 @@ func (x *h1) deliverStream(chunked bool) {
 			if len(x.out) > 0 && !x.flush() {
 				return
 			}
-			u.readBy(x.pieceDue())
+			x.awaitPiece()
 			if !x.capture.on { // else its end must be read, whoever has left
 				c.waitFor(u)
 			}
@@ -131,11 +137,18 @@ func (x *h1) deliverStream(chunked bool) {
 		if err == io.EOF {
 			break
 		}
+		if err != nil && x.feedOver(err) {
+			x.finishFeed(chunked)
+			return
+		}
 		if err != nil {
 			x.cutAnswer(err)
 			return
 		}
 		x.bytesOut += int64(len(p))
+		if x.feed != nil {
+			x.messagesOut += x.feed.passed(p)
+		}
 		x.capture.add(p)
 		x.fill(p)
 		if x.watched {
@@ -156,21 +169,6 @@ func (x *h1) deliverStream(chunked bool) {
 	if x.flush() {
 		x.finishUpstream()
 	}
-}
-
-// pieceDue is when the next piece of the answer's body must be there; 0 is never.
-func (x *h1) pieceDue() mono.Time {
-	due := mono.Time(0)
-	if x.conf.idle > 0 {
-		due = mono.Now().Add(x.conf.idle)
-	}
-	if x.conf.total > 0 {
-		end := x.begun.Add(x.conf.total + x.download.waited) // our own waits are not the endpoint's
-		if due == 0 || end < due {
-			due = end
-		}
-	}
-	return due
 }
 
 // flush writes what has gathered. A client that takes less than the minimum rate is cut.

@@ -10,11 +10,9 @@ import (
 	"net/textproto"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"weir/internal/http1"
-	"weir/internal/mono"
 )
 
 // stream is a client's stream of HTTP/2 as a connection of HTTP/1 that brings one request: reads give its head and its body as HTTP/1
@@ -35,8 +33,7 @@ type stream struct {
 	buffers  *streamBuffers
 	framing  unframer
 	headSent bool
-	tunnel   bool         // an extended CONNECT that was answered 101: bytes are bytes from here on
-	last     atomic.Int64 // mono.Time of the last byte of it from the client; 0: there is none
+	tunnel   bool // an extended CONNECT that was answered 101: bytes are bytes from here on
 }
 
 // streamBuffers is what one stream leaves to another: none of it is used by a goroutine that may outlive the stream.
@@ -118,9 +115,6 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.body.Read(p)
-	if s.last.Load() != 0 {
-		s.last.Store(int64(mono.Now()))
-	}
 	if err == io.EOF {
 		s.reading.end(nil) //nolint:errcheck // it has none
 		return n, err
@@ -210,9 +204,6 @@ func (s *stream) sendHead() {
 	status := s.buffers.answer.Status
 	if s.tunnel = s.switches(); s.connects() {
 		delete(h, "Sec-Websocket-Accept")
-		if s.tunnel {
-			s.last.Store(int64(mono.Now()))
-		}
 		status = s.tunnelStatus()
 	}
 	if !s.tunnel {

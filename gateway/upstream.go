@@ -120,7 +120,7 @@ func (u *upstream) get(now mono.Time, fresh, careful bool) (*upconn, error) {
 }
 
 func (u *upstream) dial(d *dialConf) (*upconn, error) {
-	nc, secure, err := u.connect(d)
+	nc, secure, err := u.connect(d, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +130,11 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 		}
 		return u.stream(mono.Now(), d)
 	}
+	return u.plainConn(d, nc, secure)
+}
+
+// plainConn makes a connection of HTTP/1.
+func (u *upstream) plainConn(d *dialConf, nc *net.TCPConn, secure *cryptotls.Conn) (*upconn, error) {
 	raw, err := nc.SyscallConn()
 	if err != nil {
 		nc.Close() //nolint:errcheck // the error to report is the other
@@ -147,8 +152,8 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 	return c, nil
 }
 
-// connect opens a connection; secure is it with TLS, if the pool wants that.
-func (u *upstream) connect(d *dialConf) (nc *net.TCPConn, secure *cryptotls.Conn, err error) {
+// connect opens a connection; secure is it with TLS, if the pool wants that. offer is what it offers by ALPN; nil: what the pool says.
+func (u *upstream) connect(d *dialConf, offer []string) (nc *net.TCPConn, secure *cryptotls.Conn, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), d.timeout)
 	defer cancel()
 	var dialer net.Dialer
@@ -163,6 +168,9 @@ func (u *upstream) connect(d *dialConf) (nc *net.TCPConn, secure *cryptotls.Conn
 	cfg := d.tls.Clone()
 	if d.serverName == "" {
 		cfg.ServerName = u.host
+	}
+	if offer != nil {
+		cfg.NextProtos = offer
 	}
 	secure = cryptotls.Client(nc, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {

@@ -91,7 +91,25 @@ type Route struct {
 	duration histogram
 	in, out  Counter
 	grpc     [len(grpcNames)]atomic.Uint64
+
+	Tunnels      Lasting // WebSockets and other tunnels
+	EventStreams Lasting // answers that are event streams; nothing of them comes in
 }
+
+// Lasting counts what of a route goes on for long, while it does. Safe for concurrent use.
+type Lasting struct {
+	open    atomic.Int64
+	In, Out Flow // from the client, and to it
+}
+
+// Flow is one direction of it. Messages are those of WebSockets, and events.
+type Flow struct{ Bytes, Messages Counter }
+
+// Begin counts one that begins, and End one that has ended.
+func (l *Lasting) Begin() { l.open.Add(1) }
+
+// End is the end of one that Begin counted.
+func (l *Lasting) End() { l.open.Add(-1) }
 
 // Observe counts one finished request: its method, the status answered (0 if none was: the client left), how long it
 // took from its header to the last byte of the response, and the bytes of both bodies. It is at most five atomic

@@ -25,6 +25,12 @@ var (
 	httpIn         = desc("http_request_bytes_total", "Bytes of request bodies received.", "route")
 	httpOut        = desc("http_response_bytes_total", "Bytes of response bodies sent.", "route")
 	grpcResponses  = desc("grpc_responses_total", "Calls of gRPC by the status that the client got, the endpoint's or the gateway's own; those that broke off have none.", "route", "code")
+	tunnels        = desc("tunnels", "WebSockets and other tunnels open.", "route")
+	tunnelBytes    = desc("tunnel_bytes_total", "Bytes that passed through tunnels, from clients (in) and to them (out).", "route", "direction")
+	messages       = desc("websocket_messages_total", "Messages that passed through WebSockets.", "route", "direction")
+	eventStreams   = desc("event_streams", "Event streams (text/event-stream) under way.", "route")
+	eventBytes     = desc("event_stream_bytes_total", "Bytes of event streams.", "route")
+	events         = desc("events_total", "Events of event streams, comments that stand alone included.", "route")
 	refusals       = desc("refusals_total", "Requests that the gateway refused itself.", "reason")
 	floods         = desc("http2_floods_total", "Connections of HTTP/2 that were ended for a flood, by the limit that they passed.", "listener", "kind")
 	panics         = desc("panics_total", "Requests that ended in a panic.")
@@ -147,6 +153,7 @@ func (s sink) routes(h *Hub) {
 			s.counter(httpIn, r.in.Value(), name)
 			s.counter(httpOut, r.out.Value(), name)
 		}
+		s.lasting(&r.Tunnels, &r.EventStreams, name)
 	}
 	for reason, n := range h.refusals.entries() {
 		s.counter(refusals, n.Value(), reason)
@@ -160,6 +167,22 @@ func (s sink) routes(h *Hub) {
 	s.counter(panics, h.panics.Value())
 	s.counter(exprErrors, h.exprs.Value())
 	s.counter(mirrorsDropped, h.unsent.Value())
+}
+
+// lasting shows what a route had of tunnels and event streams, if it had any.
+func (s sink) lasting(t, e *Lasting, route string) {
+	if t.In.Bytes.Value() > 0 || t.Out.Bytes.Value() > 0 || t.open.Load() > 0 {
+		s.gauge(tunnels, float64(t.open.Load()), route)
+		for direction, f := range map[string]*Flow{"in": &t.In, "out": &t.Out} {
+			s.counter(tunnelBytes, f.Bytes.Value(), route, direction)
+			s.counter(messages, f.Messages.Value(), route, direction)
+		}
+	}
+	if e.Out.Bytes.Value() > 0 || e.open.Load() > 0 {
+		s.gauge(eventStreams, float64(e.open.Load()), route)
+		s.counter(eventBytes, e.Out.Bytes.Value(), route)
+		s.counter(events, e.Out.Messages.Value(), route)
+	}
 }
 
 func (s sink) pools(h *Hub) {

@@ -27,6 +27,9 @@ type Entry struct {
 	RequestID, TraceID        string
 	Client                    netip.Addr // after the rules for trusted proxies
 	BytesIn, BytesOut         int64      // always; of the bodies
+	MessagesIn, MessagesOut   int64      // of a WebSocket; out also the events of an event stream
+	CloseCode                 int        // status of a WebSocket's end (RFC 6455, section 7.4.1)
+	Ended                     string     // who or what ended a tunnel or an event stream, if not its own end
 	Attempts                  int        // at upstreams
 	UserAgent, Referer        string     // a query in Referer is redacted like Query
 	TLS                       bool
@@ -90,6 +93,14 @@ func appendEntry(dst []byte, e *Entry, secretQuery []string) []byte {
 	}
 	dst = appendInt(dst, `,"bytes_in":`, e.BytesIn)
 	dst = appendInt(dst, `,"bytes_out":`, e.BytesOut)
+	if e.MessagesIn != 0 || e.MessagesOut != 0 {
+		dst = appendInt(dst, `,"messages_in":`, e.MessagesIn)
+		dst = appendInt(dst, `,"messages_out":`, e.MessagesOut)
+	}
+	if e.CloseCode != 0 {
+		dst = appendInt(dst, `,"close_code":`, int64(e.CloseCode))
+	}
+	dst = appendField(dst, `,"ended":`, e.Ended, maxWord)
 	dst = appendField(dst, `,"route":`, e.Route, maxWord)
 	dst = appendField(dst, `,"pool":`, e.Pool, maxWord)
 	dst = appendField(dst, `,"endpoint":`, e.Endpoint, maxHost)

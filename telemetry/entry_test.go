@@ -43,6 +43,8 @@ func TestLine(t *testing.T) {
 	f(&Entry{Start: time.Unix(1<<40, 0), Query: "key=x", Referer: "/?key=y#z", Client: netip.MustParseAddr(`fe80::1%"x`)}, []string{"key"},
 		`{"time":"9999-02-20T00:36:16.000Z","client":"fe80::1","method":"","path":"","query":"key=[redacted]","status":0,"duration_ms":0.000,`+
 			`"bytes_in":0,"bytes_out":0,"referer":"/?key=[redacted]"}`)
+	f(&Entry{Status: 101, MessagesOut: 2, CloseCode: 1001, Ended: "idle"}, nil, `{"time":"0001-01-01T00:00:00.000Z","method":"","path":"","status":101,"duration_ms":0.000,`+
+		`"bytes_in":0,"bytes_out":0,"messages_in":0,"messages_out":2,"close_code":1001,"ended":"idle"}`)
 }
 
 func TestString(t *testing.T) {

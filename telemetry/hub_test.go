@@ -18,6 +18,14 @@ import (
 func observed() *Hub {
 	h := NewHub()
 	r := h.Route("v1")
+	r.Tunnels.Begin()
+	r.Tunnels.In.Bytes.Add(30)
+	r.Tunnels.Out.Messages.Add(2)
+	r.EventStreams.Begin()
+	r.EventStreams.Begin()
+	r.EventStreams.End()
+	r.EventStreams.Out.Bytes.Add(40)
+	r.EventStreams.Out.Messages.Add(4)
 	r.Observe(GET, 200, 3*time.Millisecond, 10, 1000)
 	r.Observe(GET, 204, time.Millisecond, 0, 0)
 	r.Observe(MethodOf("BREW"), 418, 2*time.Minute, 5, 7)
@@ -51,6 +59,26 @@ weir_http_requests_total{code="none",method="POST",route="v1"} 1
 # HELP weir_http_request_bytes_total Bytes of request bodies received.
 # TYPE weir_http_request_bytes_total counter
 weir_http_request_bytes_total{route="v1"} 16
+# HELP weir_tunnels WebSockets and other tunnels open.
+# TYPE weir_tunnels gauge
+weir_tunnels{route="v1"} 1
+# HELP weir_tunnel_bytes_total Bytes that passed through tunnels, from clients (in) and to them (out).
+# TYPE weir_tunnel_bytes_total counter
+weir_tunnel_bytes_total{direction="in",route="v1"} 30
+weir_tunnel_bytes_total{direction="out",route="v1"} 0
+# HELP weir_websocket_messages_total Messages that passed through WebSockets.
+# TYPE weir_websocket_messages_total counter
+weir_websocket_messages_total{direction="in",route="v1"} 0
+weir_websocket_messages_total{direction="out",route="v1"} 2
+# HELP weir_event_streams Event streams (text/event-stream) under way.
+# TYPE weir_event_streams gauge
+weir_event_streams{route="v1"} 1
+# HELP weir_event_stream_bytes_total Bytes of event streams.
+# TYPE weir_event_stream_bytes_total counter
+weir_event_stream_bytes_total{route="v1"} 40
+# HELP weir_events_total Events of event streams, comments that stand alone included.
+# TYPE weir_events_total counter
+weir_events_total{route="v1"} 4
 # HELP weir_http_response_bytes_total Bytes of response bodies sent.
 # TYPE weir_http_response_bytes_total counter
 weir_http_response_bytes_total{route="v1"} 1007

@@ -146,7 +146,8 @@ func TestTunnelHalfClose(t *testing.T) {
 	expectBytes(t, c, []byte("received ping"))
 }
 
-// TestTunnelIdle checks that a tunnel with no byte either way for the listener's idle timeout ends, and a busy one doesn't.
+// TestTunnelIdle checks that a WebSocket with no byte either way for the listener's idle timeout is closed, and a busy one isn't; and that a
+// client that does not answer that is cut.
 func TestTunnelIdle(t *testing.T) {
 	t.Parallel()
 	w := startWeir(t, base+`
@@ -160,7 +161,8 @@ routes: [{name: all, pool: up, timeout: 1s}]
 		c.send(string(frame("hello", true)))
 		expectBytes(t, c, frame("hello", false))
 	}
-	if err := c.closedWithin(6 * time.Second); err != nil {
+	expectBytes(t, c, []byte("\x88\x13\x03\xe9idle for too long"))
+	if err := c.closedWithin(4 * time.Second); err != nil {
 		t.Errorf("an idle tunnel: %v", err)
 	}
 }

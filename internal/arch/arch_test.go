@@ -26,11 +26,12 @@ const module = "weir"
 //	3  gateway  admin
 //	4  the command
 var floors = map[string][]string{
-	"internal/mono":     {},
-	"internal/http1":    {},
-	"internal/expr":     {"cel.dev/cel-go"},
-	"internal/arch":     {},
-	"internal/fleetsim": {},
+	"internal/mono":      {},
+	"internal/http1":     {},
+	"internal/expr":      {"cel.dev/cel-go"},
+	"internal/arch":      {},
+	"internal/websocket": {},
+	"internal/fleetsim":  {},
 
 	"limiter":          {"internal/...", "golang.org/x", "github.com/dchest/siphash"},
 	"shaping":          {"internal/...", "golang.org/x"},

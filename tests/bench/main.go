@@ -5,6 +5,7 @@
 //	bench reload  reload of 10,000 routes and 1,000 policies under load
 //	bench pgo     a CPU profile of weir under the load of h1, for profile-guided optimisation
 //	bench fleet   gateways that share limits: what they admit, send each other and cost
+//	bench idle    what idle WebSockets and event streams take of memory
 //	bench load    a constant-rate load on addresses that serve already, and what they answered
 //
 // Linux only. nginx, haproxy, wrk and taskset must be installed.
@@ -60,7 +61,7 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: bench h1|protocols|reload|fleet|pgo|load [flags]; bench h1 -h tells the flags")
+var errUsage = errors.New("usage: bench h1|protocols|reload|fleet|idle|pgo|load [flags]; bench h1 -h tells the flags")
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -100,6 +101,8 @@ func run(ctx context.Context, args []string) error {
 		return runReload(ctx, opt)
 	case "fleet":
 		return runFleet(ctx, opt)
+	case "idle":
+		return runIdle(ctx, opt)
 	case "pgo":
 		return runPGO(ctx, opt)
 	case "load":

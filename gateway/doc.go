@@ -19,11 +19,11 @@
 // # Carriers
 //
 // The pipeline speaks to a client through the carrier interface. HTTP/1 is the one carrier there is; the files edge_h1,
-// target_h1, head_h1, forward_h1, upload_h1, stream_h1 and tunnel are its; no other file reads or writes a client's
+// target_h1, head_h1, forward_h1, upload_h1, stream_h1, feed and tunnel* are its; no other file reads or writes a client's
 // bytes. A stream of HTTP/2 is to it a connection with one request: the files *_h2 make it one, towards clients and
 // towards endpoints. A connection is one goroutine that reads a
 // head, runs the pipeline, forwards, and streams the answer; it has no buffer while it is idle, and a second goroutine
-// only while a request body streams.
+// only while a request body streams, or for one way of a tunnel.
 //
 // # Cache
 //
@@ -31,6 +31,6 @@
 // package cache, which sees the head of the answer (deliver) and each piece of its body (fill), is committed (keep) before the client has the end,
 // and aborted by settle in any other case. What it is shown of a request is what an endpoint gets: type outgoing.
 //
-// What it does not do: HTTP/3, priorities between the streams of one connection, WebSocket to endpoints of HTTP/2; tell other gateways of what a
+// What it does not do: HTTP/3, priorities between the streams of one connection; tell other gateways of what a
 // request made out of date, but for purges.
 package gateway

@@ -49,6 +49,9 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 	if e.Cache != "" {
 		fmt.Fprintf(w, "cache\t%s\n", e.Cache)
 	}
+	for _, c := range e.Changes {
+		fmt.Fprintf(w, "changes\t%s\n", c)
+	}
 	if e.Answer != "" {
 		fmt.Fprintf(w, "answer\t%s\n", e.Answer)
 	}

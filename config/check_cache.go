@@ -28,6 +28,9 @@ func (k *checker) checkCache(r *Route, path string) {
 	if r.Respond != nil || r.Redirect != nil {
 		k.fault(path+".enabled", "the route answers itself, which needs no cache: leave cache out")
 	}
+	if m := r.Rewrite.Method; m != "" && m != "GET" {
+		k.fault(path+".enabled", "the upstream gets %s from this route, and only answers to GET are kept: leave cache out, or rewrite.method", m)
+	}
 	if m := r.Match.Methods; len(m) > 0 && !slices.Contains(m, "GET") && !slices.Contains(m, "HEAD") {
 		k.fault(path+".enabled", "the route takes no GET, and nothing else is kept: leave cache out, or add GET to match.methods")
 	}

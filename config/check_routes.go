@@ -24,6 +24,8 @@ func (k *checker) checkRoute(r *Route, path string) {
 	}
 	k.checkFallback(r, path+".fallback")
 	k.checkCache(r, path+".cache")
+	k.checkCompress(r, path+".compress")
+	k.checkJSON(r, path)
 }
 
 // checkTarget checks that a route goes exactly one way, and that the way exists.
@@ -181,6 +183,8 @@ func (k *checker) checkRewrite(w *Rewrite, path string) {
 	if re := k.checkRegex(path+".regex", w.Regex); re != nil && w.Regex != "" {
 		k.checkGroups(path+".to", w.To, re)
 	}
+	k.checkSentMethod(path+".method", w.Method)
+	k.checkQueryRewrite(&w.Query, path+".query")
 	if w.Host != "" {
 		host, port, hasPort := strings.Cut(w.Host, ":")
 		if strings.HasPrefix(w.Host, "[") {

@@ -38,6 +38,7 @@ type Config struct {
 	Backpressure    *Backpressure `yaml:"backpressure" doc:"queues, shedding, adaptive concurrency; left out: as many at once as connections.max says, queues by priority alone, nothing is shed"`
 	Shaping         []Shaping     `yaml:"shaping" doc:"bandwidth per flow"`
 	Cache           Cache         `yaml:"cache" doc:"memory for answers, of all routes that say cache: {enabled: true}"`
+	Compress        Compress      `yaml:"compress" doc:"memory of all routes that say compress: {enabled: true}"`
 	Cluster         Cluster       `yaml:"cluster" doc:"one limit for several gateways"`
 	Redis           Redis         `yaml:"redis" doc:"store of policies of scope: strict"`
 	Telemetry       Telemetry     `yaml:"telemetry" doc:"logs and traces"`

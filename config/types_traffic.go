@@ -105,23 +105,24 @@ type PoolTimeout struct {
 
 // Route says where a request goes.
 type Route struct {
-	Name     string     `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
-	Match    Match      `yaml:"match" doc:"all that is given must hold; nothing given matches everything"`
-	Pool     string     `yaml:"pool" doc:"where to; or split, respond, redirect"`
-	Split    []Split    `yaml:"split" doc:"several pools by weight"`
-	Respond  *Respond   `yaml:"respond" doc:"a fixed answer"`
-	Redirect *Redirect  `yaml:"redirect" doc:"an answer that sends the client elsewhere"`
-	Priority Priority   `yaml:"priority" doc:"how much its requests matter when not all can be served; or from what a request says"`
-	Timeout  Duration   `yaml:"timeout" default:"30s" doc:"from the end of the request to the response's header, all attempts; 0s is unlimited"`
-	Rewrite  Rewrite    `yaml:"rewrite" doc:"the path and host the upstream sees"`
-	Request  Transform  `yaml:"request" doc:"header fields towards the upstream"`
-	Response Transform  `yaml:"response" doc:"header fields towards the client"`
-	Cache    RouteCache `yaml:"cache" doc:"answers kept in memory (RFC 9111); a hit counts at the limits, and takes no seat"`
-	Mirror   Mirror     `yaml:"mirror" doc:"copies of requests to another pool, answers dropped"`
-	Fallback Fallback   `yaml:"fallback" doc:"what to answer when the pool can't"`
-	Hold     string     `yaml:"hold" default:"body" enum:"body,headers" doc:"how long a request counts as in progress. body: until its answer is sent; headers: until its answer begins, for answers that go on for long, such as event streams"`
-	Stream   Stream     `yaml:"stream" doc:"how long what goes on for long may: tunnels (WebSocket), event streams, other answers of no known length"`
-	Body     *Size      `yaml:"body" min:"0" doc:"request body limit, instead of the listener's; 0 is unlimited"`
+	Name     string        `yaml:"name" required:"true" doc:"unique; letters, digits, _ . -"`
+	Match    Match         `yaml:"match" doc:"all that is given must hold; nothing given matches everything"`
+	Pool     string        `yaml:"pool" doc:"where to; or split, respond, redirect"`
+	Split    []Split       `yaml:"split" doc:"several pools by weight"`
+	Respond  *Respond      `yaml:"respond" doc:"a fixed answer"`
+	Redirect *Redirect     `yaml:"redirect" doc:"an answer that sends the client elsewhere"`
+	Priority Priority      `yaml:"priority" doc:"how much its requests matter when not all can be served; or from what a request says"`
+	Timeout  Duration      `yaml:"timeout" default:"30s" doc:"from the end of the request to the response's header, all attempts; 0s is unlimited"`
+	Rewrite  Rewrite       `yaml:"rewrite" doc:"method, path, query and host that the upstream sees"`
+	Request  Transform     `yaml:"request" doc:"header fields and JSON towards the upstream"`
+	Response Transform     `yaml:"response" doc:"header fields and JSON towards the client"`
+	Cache    RouteCache    `yaml:"cache" doc:"answers kept in memory (RFC 9111); a hit counts at the limits, and takes no seat"`
+	Compress RouteCompress `yaml:"compress" doc:"responses compressed for clients that accept it; not for routes that send secrets beside what a request said (BREACH)"`
+	Mirror   Mirror        `yaml:"mirror" doc:"copies of requests to another pool, answers dropped"`
+	Fallback Fallback      `yaml:"fallback" doc:"what to answer when the pool can't"`
+	Hold     string        `yaml:"hold" default:"body" enum:"body,headers" doc:"how long a request counts as in progress. body: until its answer is sent; headers: until its answer begins, for answers that go on for long, such as event streams"`
+	Stream   Stream        `yaml:"stream" doc:"how long what goes on for long may: tunnels (WebSocket), event streams, other answers of no known length"`
+	Body     *Size         `yaml:"body" min:"0" doc:"request body limit, instead of the listener's; 0 is unlimited"`
 }
 
 // Stream bounds what goes on for long.
@@ -167,20 +168,24 @@ type Redirect struct {
 	To     string `yaml:"to" required:"true" template:"dimensions" doc:"URL or path; ${host}, ${path}, ${query}, ${uri} and dimensions"`
 }
 
-// Rewrite changes the path and host that the upstream sees. Prefixes come first, then the regex.
+// Rewrite changes the request line and host that the upstream sees. Prefixes come first, then the regex.
 type Rewrite struct {
 	StripPrefix string `yaml:"strip_prefix" doc:"taken off the front of the path"`
 	Prefix      string `yaml:"prefix" doc:"put in front of it"`
 	Regex       string `yaml:"regex" template:"text" doc:"RE2 on the path"`
 	To          string `yaml:"to" template:"text" doc:"replacement, $1 or ${name} for groups"`
 	Host        string `yaml:"host" doc:"Host sent to the upstream; empty keeps the client's"`
+
+	Method string       `yaml:"method" doc:"method sent to the upstream, such as POST; empty keeps the client's. Retries go by it"`
+	Query  QueryRewrite `yaml:"query" doc:"query parameters that the upstream sees"`
 }
 
-// Transform changes header fields: remove, then set, then add.
+// Transform changes header fields: remove, then set, then add; and JSON bodies.
 type Transform struct {
 	Set    []HeaderValue `yaml:"set" doc:"replace or create; ${dimension} in values"`
 	Add    []HeaderValue `yaml:"add" doc:"append another field"`
 	Remove []string      `yaml:"remove" doc:"names"`
+	JSON   JSONTransform `yaml:"json" doc:"changes to bodies of application/json and +json; a body that cannot be changed does not pass"`
 }
 
 // HeaderValue is a header field.

@@ -313,7 +313,8 @@ func (x *Exchange) keep() {
 
 // invalidate has the cache forget what a request like x may have changed (RFC 9111, section 4.4), of whatever route.
 func (x *Exchange) invalidate() {
-	switch x.car.Method() {
+	method := x.sentMethod()
+	switch method {
 	case "GET", "HEAD", "OPTIONS":
 		return
 	}
@@ -325,5 +326,5 @@ func (x *Exchange) invalidate() {
 	}
 	k := &x.spare.key
 	x.setCacheKey(k)
-	x.snap.cache.Invalidate(x.car.Method(), k, x.car.Received())
+	x.snap.cache.Invalidate(method, k, x.car.Received())
 }

@@ -67,25 +67,21 @@ func (x *h1) Serve(_ *Exchange, a *cache.Answer) {
 	}
 	x.answered = a.Status
 	x.startSettling()
-	x.out = x.appendStoredHead(x.out[:0], a)
 	x.capture.add(a.Body)
-	body := a.Body
-	for len(body) > http1.LargeBuffer || x.download.flow != nil && len(body) > 0 { // Slow path
-		p := body[:min(len(body), http1.LargeBuffer)]
-		body = body[len(p):]
-		if x.bytesOut += int64(len(p)); len(body) == 0 {
-			x.settleLimits()
-		}
-		if !x.deliverPaced(p, false) {
+	if x.Exchange.route.recode != nil {
+		changed, v := x.recastStored(a)
+		if v.Reason != Pass {
+			x.gw.answer(&x.Exchange, v)
 			return
 		}
+		a = changed
 	}
-	x.out = append(x.out, body...)
-	x.bytesOut += int64(len(body))
-	x.settleLimits()
-	if len(x.out) > 0 && !x.flush() {
-		x.bytesOut = max(0, x.bytesOut-int64(len(body)))
+	x.out = x.appendStoredHead(x.out[:0], a)
+	if x.re != nil && x.re.enc != nil {
+		x.sendEncoded(a.Body, new(http1.Head))
+		return
 	}
+	x.sendHeld(a.Body, false)
 }
 
 // appendStoredHead appends the head of a stored answer as the client gets it.

@@ -254,7 +254,8 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 			}
 		}
 	}
-	e.rewrite = rewrite{strip: c.Rewrite.StripPrefix, prefix: c.Rewrite.Prefix, to: c.Rewrite.To, host: c.Rewrite.Host}
+	e.rewrite = rewrite{strip: c.Rewrite.StripPrefix, prefix: c.Rewrite.Prefix, to: c.Rewrite.To, host: c.Rewrite.Host,
+		method: c.Rewrite.Method, query: compileQuery(&c.Rewrite.Query, p.dim)}
 	if c.Rewrite.Regex != "" {
 		if e.rewrite.regex, err = regexp.Compile(c.Rewrite.Regex); err != nil {
 			return nil, rule, err
@@ -266,6 +267,9 @@ func (p *compiler) compileRoute(c *config.Route) (*entry, route.Rule, error) {
 	}
 	e.fallback = p.fallback(&c.Fallback)
 	if err := p.routeRoom(e, c); err != nil {
+		return nil, rule, err
+	}
+	if e.recode, err = p.routeRecode(e, c); err != nil {
 		return nil, rule, err
 	}
 	e.cache = p.routeCache(e, c)

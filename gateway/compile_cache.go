@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"weir/config"
@@ -45,6 +46,15 @@ func (p *compiler) routeCache(e *entry, c *config.Route) *cacheConf {
 	cc.policy.Tags = strings.ToLower(name)
 	for _, d := range k.Key {
 		cc.key = append(cc.key, p.dim(d))
+	}
+	if q := e.rewrite.query; q != nil { // another query is another answer
+		for i := range q.add {
+			for _, part := range q.add[i].value {
+				if part.dim >= 0 && !slices.Contains(cc.key, part.dim) {
+					cc.key = append(cc.key, part.dim)
+				}
+			}
+		}
 	}
 	cc.identity = identity(c.Name, c.Pool, fmt.Sprint(c.Split), fmt.Sprint(c.Rewrite), fmt.Sprint(c.Request), e.response.drop, p.dimensionMeaning(k.Key))[:16]
 	for r := range cc.results {

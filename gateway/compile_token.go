@@ -30,6 +30,12 @@ func (p *compiler) wantsToken(c *config.Route, e *entry) bool {
 			wants = wants || p.templateWantsToken(list[i].value)
 		}
 	}
+	if q := e.rewrite.query; q != nil {
+		for i := range q.add {
+			wants = wants || p.templateWantsToken(q.add[i].value)
+		}
+	}
+	wants = wants || p.recodeWantsToken(e.recode)
 	dims := []int{p.snap.room.by}
 	if e.cache != nil {
 		dims = append(dims, e.cache.key...)
@@ -80,4 +86,22 @@ func (p *compiler) policyWantsToken(pol *policy) bool {
 func (p *compiler) fromToken(dim int) bool {
 	d := &p.snap.dims[dim]
 	return d.from == fromJWT || d.prog != nil && slices.ContainsFunc(d.prog.Uses(), p.fromToken)
+}
+
+// recodeWantsToken reports whether what is put into bodies may depend on a token.
+func (p *compiler) recodeWantsToken(r *recode) bool {
+	if r == nil {
+		return false
+	}
+	for _, d := range []*document{r.request, r.answer} {
+		if d == nil {
+			continue
+		}
+		for _, dim := range d.names {
+			if dim >= 0 && p.fromToken(dim) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -134,6 +134,8 @@ type carrier interface {
 	Prepare(x *Exchange) Verdict
 	// Attempt sends the request to an endpoint and waits for the response's head.
 	Attempt(x *Exchange, e *balancer.Endpoint) Result
+	// Recast reads and changes the response that the last Attempt brought, if its route changes what such a one holds.
+	Recast(x *Exchange) Verdict
 	// Discard drops the response that the last Attempt brought.
 	Discard()
 	// Abort ends what the last Attempt holds, and the client's connection.

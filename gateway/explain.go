@@ -38,6 +38,7 @@ type Explanation struct {
 	Pools      []ExplainedPool   `json:"pools,omitempty"`
 	Stream     *ExplainedStream  `json:"stream,omitempty"`   // of a route with pools
 	Cache      string            `json:"cache,omitempty"`    // of a route with one: hit, stale, miss or pass
+	Changes    []string          `json:"changes,omitempty"`  // of method and bodies, for people
 	Answer     string            `json:"answer,omitempty"`   // of a route that answers itself
 	Upstream   string            `json:"upstream,omitempty"` // request line and host that the endpoint would get
 }
@@ -160,6 +161,7 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 	e.answer(x)
 	e.cache(x)
 	e.stream(x)
+	e.changes(x)
 	e.pools(x)
 	return e, nil
 }
@@ -282,8 +284,10 @@ func (e *Explanation) pools(x *Exchange) {
 		if host == "" {
 			host = x.car.Authority()
 		}
-		line := x.route.rewrite.appendPath([]byte(x.car.Method()+" "), x.car.Path())
-		if q := x.car.RawQuery(); q != "" {
+		line := x.route.rewrite.appendPath([]byte(x.sentMethod()+" "), x.car.Path())
+		if w := x.route.rewrite.query; w != nil {
+			line = w.append(line, x)
+		} else if q := x.car.RawQuery(); q != "" {
 			line = append(append(line, '?'), q...)
 		}
 		e.Upstream = string(line) + " (Host: " + host + ")"

@@ -34,6 +34,9 @@ func (x *h1) Prepare(*Exchange) Verdict {
 		}
 		return Verdict{}
 	}
+	if d := x.wantsChange(); d != nil {
+		return x.changeRequest(d)
+	}
 	left := x.body.Left()
 	x.body.Max = x.bodyLimit()
 	switch {
@@ -134,7 +137,7 @@ func (x *h1) Held() int64 {
 	switch {
 	case !x.stored:
 		return 0
-	case x.body.Chunked():
+	case x.body.Chunked(), x.swapped:
 		return int64(len(x.early))
 	}
 	return max(0, x.body.Left())
@@ -151,6 +154,9 @@ func (x *h1) Copy(dst []byte) ([]byte, bool) {
 // appendStored appends a body that is whole in memory, framed as it came.
 func (x *h1) appendStored(b []byte) []byte {
 	if !x.body.Chunked() {
+		if x.swapped {
+			return append(b, x.early...)
+		}
 		return append(b, x.conn.rd.Bytes()[:x.body.Left()]...)
 	}
 	b = appendChunk(b, x.early)
@@ -162,7 +168,7 @@ func (x *h1) appendStored(b []byte) []byte {
 func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
 	up := e.Value.(*upstream)
 	for fresh := false; ; fresh = true {
-		u, err := up.get(x.begun, fresh, !idempotent(x.Method()))
+		u, err := up.get(x.begun, fresh, !idempotent(x.sentMethod()))
 		if err != nil {
 			r := Result{Fault: FaultConnect, Error: err.Error()}
 			if errors.Is(err, errHandshake) {
@@ -176,7 +182,7 @@ func (x *h1) Attempt(_ *Exchange, e *balancer.Endpoint) Result {
 			x.dropUpstream()
 			return x.plainTunnel(up)
 		}
-		stale := u.used > 0 && idempotent(x.Method()) && u.reads <= 1 || !r.Sent
+		stale := u.used > 0 && idempotent(x.sentMethod()) && u.reads <= 1 || !r.Sent
 		if r.Fault == FaultReset && stale && !fresh && x.Replayable() {
 			x.dropUpstream()
 			continue
@@ -266,7 +272,9 @@ func (x *h1) readAnswer(u *upconn) Result {
 			}
 			return Result{Status: s, Sent: true}
 		case s >= 200:
-			x.answer.Response(&x.resp, &u.rd, upstreamLimits, x.Method() == "HEAD")
+			head := x.Method() == "HEAD"
+			x.answer.Response(&x.resp, &u.rd, upstreamLimits, head)
+			x.spoiled = x.spoiled || head && x.sentMethod() != "HEAD" // a body comes that nobody reads
 			r := Result{Status: s, Sent: true}
 			if u.round != nil {
 				r.code = x.headCode()

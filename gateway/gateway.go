@@ -37,9 +37,11 @@ type Gateway struct {
 	hasher limiter.Hasher
 	fleet  *limiter.Fleet // nil: policies of scope: cluster are this gateway's own
 
-	budget   *limiter.Budget // of all buckets
-	epoch    int64           // wall clock at mono.Time(0), in ns since 1970: what windows go by
-	callers  *callers
+	budget              *limiter.Budget // of all buckets
+	epoch               int64           // wall clock at mono.Time(0), in ns since 1970: what windows go by
+	callers             *callers
+	documents, encoding atomic.Int64 // bytes of JSON that is being changed, and of encoders at work
+
 	captured atomic.Int64 // bytes of responses that are kept until their cost is known
 	quotas   quotas
 	pressure pressure

@@ -29,12 +29,14 @@ type h1 struct {
 	spoiled bool     // the attempt's connection cannot carry another exchange
 	heard   received // view of resp
 	stored  bool     // the whole body is in memory: behind the head, or, if it came chunked, in early
+	swapped bool     // the body that was sent is in early, in place of the one that came
 	early   []byte   // what was decoded of a chunked body before an endpoint was asked
 
-	u    *upconn // the attempt's connection
-	up   *upload // a body that streams while the answer is waited for
-	feed *feed   // the answer is an event stream; nil: it is not
-	out  []byte  // what is being written
+	re   *recoding // nil: no body is changed
+	u    *upconn   // the attempt's connection
+	up   *upload   // a body that streams while the answer is waited for
+	feed *feed     // the answer is an event stream; nil: it is not
+	out  []byte    // what is being written
 }
 
 // release lets go of everything and leaves x ready for another connection.
@@ -48,7 +50,11 @@ func (x *h1) release() {
 	x.host, x.authority, x.path, x.query = "", "", "", ""
 	x.scratch = x.scratch[:0]
 	x.persist, x.linger, x.expect, x.upgrade, x.hasQuery = false, false, false, false, false
-	x.stored, x.touched, x.spoiled = false, false, false
+	x.stored, x.touched, x.spoiled, x.swapped = false, false, false, false
+	if x.re != nil {
+		x.re.release()
+		x.re = nil
+	}
 	x.body.Release()
 	x.answer.Release()
 	x.early = x.early[:0]
@@ -165,14 +171,16 @@ func (x *h1) ClientCN() string {
 // fields left out, ours added after.
 func (x *h1) appendRequest(b []byte) []byte {
 	r := x.Exchange.route
-	b = append(b, x.req.Method()...)
+	b = append(b, x.sentMethod()...)
 	b = append(b, ' ')
 	if x.path == "*" {
 		b = append(b, '*')
 	} else {
 		b = r.rewrite.appendPath(b, x.path)
 	}
-	if x.hasQuery {
+	if r.rewrite.query != nil {
+		b = r.rewrite.query.append(b, &x.Exchange)
+	} else if x.hasQuery {
 		b = append(b, '?')
 		b = append(b, x.query...)
 	}
@@ -218,7 +226,7 @@ func (x *h1) appendOwn(b []byte) []byte {
 	if x.off != 0 {
 		b = append(appendFeatures(append(b, "Weir-Degraded: "...), x.off), "\r\n"...)
 	}
-	if x.wantsJSON { // what an endpoint compresses cannot be read
+	if x.wantsJSON && !x.Exchange.route.asksPlain() { // what an endpoint compresses cannot be read
 		b = append(b, "Accept-Encoding: identity\r\n"...)
 	}
 	return b
@@ -360,6 +368,8 @@ func (x *h1) appendFraming(b []byte) []byte {
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, x.req.Length, 10)
 		b = append(b, "\r\n"...)
+	case x.Exchange.route.rewrite.method != "" && expectsBody(x.sentMethod()):
+		b = append(b, "Content-Length: 0\r\n"...)
 	}
 	if x.upgrade {
 		v, _ := x.req.Get(http1.Upgrade)

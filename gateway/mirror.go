@@ -28,7 +28,7 @@ func (g *Gateway) mirror(x *Exchange) {
 		g.hub.MirrorsDropped().Inc()
 		return
 	}
-	head := x.car.Method() == "HEAD"
+	head := x.sentMethod() == "HEAD"
 	p := e.mirror.pool
 	timeout := e.mirror.header
 	g.live.background.Go(func() {

@@ -131,6 +131,12 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 	if !x.route.hold {
 		x.leaveSeat(x.headAt)
 	}
+	if x.route.asksPlain() {
+		if v := x.car.Recast(x); v.Reason != Pass {
+			x.giveUpAnswer()
+			return g.fail(x, v)
+		}
+	}
 	if x.snap.cache != nil {
 		return g.deliver(x)
 	}
@@ -175,7 +181,7 @@ func (g *Gateway) retry(x *Exchange, r *Result) (wait time.Duration, ok bool) {
 	if x.tries >= c.attempts || x.off&noRetries != 0 || !c.retryOn.wants(r) {
 		return 0, false
 	}
-	if r.Sent && !idempotent(x.car.Method()) && !c.retryOn.codes.has(r.code) || !x.car.Replayable() {
+	if r.Sent && !idempotent(x.sentMethod()) && !c.retryOn.codes.has(r.code) || !x.car.Replayable() {
 		return 0, false
 	}
 	if x.tries > 1 {
@@ -236,7 +242,7 @@ func (g *Gateway) fail(x *Exchange, v Verdict) (again bool) {
 		x.car.Answer(x, &x.reply)
 		return false
 	}
-	if x.sent && !idempotent(x.car.Method()) || !x.car.Replayable() {
+	if x.sent && !idempotent(x.sentMethod()) || !x.car.Replayable() {
 		g.answer(x, v)
 		return false
 	}

@@ -49,6 +49,7 @@ func TestRetryRules(t *testing.T) {
 		c := request(r.method, "/")
 		c.stored = r.stored
 		x := g.exchange(c)
+		x.route = &entry{}
 		conf := *g.snap.Load().pools[0]
 		conf.retryOn, conf.backoff = retryOn{}, 0
 		if err := conf.retryOn.set(r.on); err != nil {

@@ -96,6 +96,7 @@ type entry struct {
 	mirrored   float64 // share of requests
 	fallback   *fallback
 	cache      *cacheConf // nil: none
+	recode     *recode    // nil: bodies stay as they are
 	cell       *telemetry.Route
 }
 
@@ -137,6 +138,8 @@ type rewrite struct {
 	regex         *regexp.Regexp
 	to            string
 	host          string
+	method        string        // instead of the client's; "": that
+	query         *queryRewrite // nil: as it came
 }
 
 func (r *rewrite) path() bool { return r.strip != "" || r.prefix != "" || r.regex != nil }

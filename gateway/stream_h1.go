@@ -40,6 +40,10 @@ func (x *h1) Deliver(*Exchange) {
 	}
 	x.answered = x.resp.Status
 	x.startSettling()
+	if x.Exchange.route.recode != nil {
+		x.deliverRecoded(chunked)
+		return
+	}
 	x.out = x.appendResponse(x.out[:0], chunked)
 	if x.answer.Here() && !x.answer.Chunked() && x.download.flow == nil {
 		x.deliverWhole()

@@ -103,6 +103,9 @@ var (
 	cachePurged    = desc("cache_purged_total", "Answers that were purged, or made out of date by a request that changes something.")
 	cacheRefused   = desc("cache_refused_total", "Bodies that were not kept: too_large, longer than allowed; no_room, too much was on its way.", "reason")
 
+	compressBytes   = desc("compress_bytes_total", "Bytes of responses that went into compression (in) and came out of it (out).", "route", "direction")
+	compressSkipped = desc("compress_skipped_total", "Responses that were not compressed for want of memory.", "route")
+
 	tokenChecks   = desc("jwt_checks_total", "Tokens looked at: remembered as good or as bad, or checked.", "result")
 	tokenKeys     = desc("jwt_keys", "Keys that tokens are checked with.")
 	tokenFailures = desc("jwt_refresh_failures_total", "Times that a file or URL gave no keys.")
@@ -163,6 +166,12 @@ func (s sink) routes(h *Hub) {
 	}
 	for k, n := range h.floods.entries() {
 		s.counter(floods, n.Value(), k.listener, k.kind)
+	}
+	for k, n := range h.coded.entries() {
+		s.counter(compressBytes, n.Value(), k.route, k.direction)
+	}
+	for name, n := range h.uncoded.entries() {
+		s.counter(compressSkipped, n.Value(), name)
 	}
 	s.counter(panics, h.panics.Value())
 	s.counter(exprErrors, h.exprs.Value())

@@ -17,6 +17,8 @@ type Hub struct {
 	policies table[policyKey, PolicyCell]
 	cached   table[cacheKey, Counter]
 	floods   table[floodKey, Counter]
+	coded    table[codedKey, Counter]
+	uncoded  table[string, Counter]
 	refusals table[string, Counter]
 	panics   Counter
 	exprs    Counter
@@ -30,6 +32,8 @@ type policyKey struct{ name, mode string }
 type floodKey struct{ listener, kind string }
 
 type cacheKey struct{ route, result string }
+
+type codedKey struct{ route, direction string }
 
 // NewHub returns a hub that also shows the Go runtime (go_) and the process (process_).
 func NewHub() *Hub {
@@ -85,6 +89,15 @@ func (h *Hub) Floods(listener, kind string) *Counter {
 	return h.floods.get(floodKey{listener, kind}, nil)
 }
 
+// Compressed returns the counter of the bytes of a route's responses that went into compression (in) or came out of it (out): the same
+// one for the same names until RetainRoutes drops it.
+func (h *Hub) Compressed(route, direction string) *Counter {
+	return h.coded.get(codedKey{route, direction}, nil)
+}
+
+// CompressSkipped returns the counter of a route's responses that were not compressed for want of memory, as Compressed does.
+func (h *Hub) CompressSkipped(route string) *Counter { return h.uncoded.get(route, nil) }
+
 // Refusal returns the counter of requests refused for a reason. The reasons must come from a fixed list.
 func (h *Hub) Refusal(reason string) *Counter { return h.refusals.get(reason, nil) }
 
@@ -109,6 +122,8 @@ func (h *Hub) RetainRoutes(names []string) {
 	keep := set(names)
 	h.routes.retain(func(name string) bool { return keep[name] })
 	h.cached.retain(func(k cacheKey) bool { return keep[k.route] })
+	h.coded.retain(func(k codedKey) bool { return keep[k.route] })
+	h.uncoded.retain(func(name string) bool { return keep[name] })
 }
 
 // RetainPools drops the cells of pools that are not named, with those of their endpoints.

@@ -45,6 +45,9 @@ func observed() *Hub {
 	h.Floods("web", "resets").Inc()
 	h.Panics().Inc()
 	h.CacheRequests("v1", "hit").Add(5)
+	h.Compressed("v1", "in").Add(4000)
+	h.Compressed("v1", "out").Add(900)
+	h.CompressSkipped("v1").Inc()
 	h.SetSources(someSources())
 	return h
 }
@@ -108,6 +111,13 @@ weir_panics_total 1
 # HELP weir_cache_requests_total Requests to a route with a cache, by what that did for them.
 # TYPE weir_cache_requests_total counter
 weir_cache_requests_total{result="hit",route="v1"} 5
+# HELP weir_compress_bytes_total Bytes of responses that went into compression (in) and came out of it (out).
+# TYPE weir_compress_bytes_total counter
+weir_compress_bytes_total{direction="in",route="v1"} 4000
+weir_compress_bytes_total{direction="out",route="v1"} 900
+# HELP weir_compress_skipped_total Responses that were not compressed for want of memory.
+# TYPE weir_compress_skipped_total counter
+weir_compress_skipped_total{route="v1"} 1
 # HELP weir_cache_entries URLs of which something is kept, each counted once for every caller's key.
 # TYPE weir_cache_entries gauge
 weir_cache_entries 3

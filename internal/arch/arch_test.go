@@ -41,7 +41,7 @@ var floors = map[string][]string{
 	"gateway/compress": {"internal/...", "golang.org/x", "github.com/klauspost/compress", "github.com/andybalholm/brotli"},
 	"gateway/cache":    {"internal/...", "golang.org/x", "github.com/maypok86/otter/v2"},
 
-	"config":    {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"},
+	"config":    {"internal/...", "limiter", "shaping", "balancer", "gateway/body", "gateway/compress", "gateway/route", "golang.org/x", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"},
 	"tls":       {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "github.com/pires/go-proxyproto", "github.com/fsnotify/fsnotify"},
 	"telemetry": {"internal/...", "limiter", "shaping", "balancer", "gateway/route", "golang.org/x", "github.com/prometheus/client_golang"},
 	"jwt":       {"internal/...", "golang.org/x", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "github.com/fsnotify/fsnotify"},
@@ -49,7 +49,7 @@ var floors = map[string][]string{
 	"strict":    {"internal/...", "limiter", "golang.org/x", "github.com/redis/go-redis/v9"},
 	"cluster":   {"internal/...", "golang.org/x", "github.com/hashicorp/memberlist"},
 
-	"gateway": {"internal/...", "limiter", "shaping", "balancer", "gateway/cache", "gateway/route", "config", "jwt", "store", "strict", "tls", "telemetry", "golang.org/x"},
+	"gateway": {"internal/...", "limiter", "shaping", "balancer", "gateway/body", "gateway/cache", "gateway/compress", "gateway/route", "config", "jwt", "store", "strict", "tls", "telemetry", "golang.org/x"},
 	"admin":   {"internal/...", "config", "telemetry", "golang.org/x"},
 
 	"": {"internal/...", "limiter", "admin", "cluster", "config", "gateway", "store", "strict", "telemetry", "tls", "golang.org/x", "github.com/spf13/cobra"},

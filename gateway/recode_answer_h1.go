@@ -1,0 +1,175 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	jsonbody "weir/gateway/body"
+	"weir/gateway/cache"
+	"weir/internal/http1"
+)
+
+// Recast changes the JSON of the answer that the last attempt brought, before anything of it is sent. What cannot be changed is not shown to
+// the client: it may hold what was to be removed.
+func (x *h1) Recast(*Exchange) Verdict {
+	d := x.Exchange.route.recode.answer
+	if x.answer.Done() || x.resp.Status == 101 {
+		return Verdict{}
+	}
+	v := x.recast(d)
+	if v.Reason != Pass && v.Reason != ClientGone {
+		x.responseFailed = "upstream: " + v.Detail
+	}
+	return v
+}
+
+func (x *h1) recast(d *document) Verdict {
+	switch {
+	case x.resp.Status == 206:
+		return unchanged("it is a part of one, which was not asked for")
+	case !anyField(&x.resp, "content-type", isJSON):
+		return Verdict{}
+	case anyField(&x.resp, "content-encoding", encoded):
+		return unchanged("it has a Content-Encoding, though identity was asked for")
+	case x.answer.Left() > d.limit:
+		return unchanged(overLong(d.limit))
+	}
+	x.startSettling()
+	re := x.recoding()
+	re.plain = re.plain[:0] // of the request, or of another pool's answer
+	for {
+		p, err := x.nextPiece()
+		switch {
+		case err == io.EOF:
+			return re.change(d, &x.Exchange, re.plain)
+		case err == errAborted:
+			return Verdict{Reason: ClientGone, Close: true}
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return Verdict{Reason: UpstreamTimeout, Detail: "the endpoint did not finish its answer in time"}
+		case err != nil:
+			return Verdict{Reason: UpstreamError, Detail: "the endpoint did not finish its answer"}
+		case int64(len(re.plain)+len(p)) > d.limit:
+			return unchanged(overLong(d.limit))
+		case !re.take(p):
+			return noRoomToChange
+		}
+	}
+}
+
+// change makes of the JSON of an answer what the client gets.
+func (r *recoding) change(d *document, x *Exchange, plain []byte) Verdict {
+	if len(plain) == 0 {
+		return Verdict{}
+	}
+	made, err := d.apply(r.made[:0], plain, x)
+	switch r.made = made; {
+	case errors.Is(err, jsonbody.ErrTooLarge):
+		return unchanged(overLong(d.limit))
+	case err != nil:
+		return unchanged(err.Error())
+	case !r.book(int64(len(made))):
+		return noRoomToChange
+	}
+	r.changed = true
+	return Verdict{}
+}
+
+func unchanged(why string) Verdict {
+	return Verdict{Reason: UpstreamError, Detail: "the JSON of the answer cannot be changed as the route says: " + why}
+}
+
+func overLong(limit int64) string { return fmt.Sprintf("it has more than %d bytes", limit) }
+
+// anyField reports whether is holds for the value of any field of that lower-case name.
+func anyField(h *http1.Head, name string, is func(string) bool) bool {
+	for i := range h.Fields {
+		if n := h.Name(i); len(n) == len(name) && http1.EqualFold(n, name) && is(view(h.Value(i))) {
+			return true
+		}
+	}
+	return false
+}
+
+// nextPiece waits for the next piece of the answer's body. errAborted: the client has left meanwhile.
+func (x *h1) nextPiece() ([]byte, error) {
+	c := x.conn
+	x.u.readBy(x.pieceDue())
+	if !x.capture.on { // else its end must be read, whoever has left
+		c.waitFor(x.u)
+	}
+	p, err := x.answer.Next()
+	if phase(c.state.Load()&(1<<phaseBits-1)) != phaseActive && !c.waited() {
+		return nil, errAborted
+	}
+	return p, err
+}
+
+// recastStored returns what becomes of a stored answer. Like one that has just come, it is not shown if its JSON cannot be changed.
+func (x *h1) recastStored(a *cache.Answer) (*cache.Answer, Verdict) {
+	re := x.recoding()
+	re.stored, re.changed = *a, false
+	field := func(name string) string { return joinedLines(a.Head, name) }
+	if d := x.Exchange.route.recode.answer; d != nil && len(a.Body) > 0 && isJSON(field("content-type")) {
+		v := unchanged(overLong(d.limit))
+		switch {
+		case a.Status == 206:
+			v = unchanged("a part of it is stored")
+		case encoded(field("content-encoding")):
+			v = unchanged("it is stored with a Content-Encoding")
+		case int64(len(a.Body)) <= d.limit:
+			v = re.change(d, &x.Exchange, a.Body)
+		}
+		if v.Reason != Pass {
+			x.responseFailed = "cache: " + v.Detail
+			return nil, v
+		}
+	}
+	if a = &re.stored; re.changed {
+		a.Body, a.Length = re.made, int64(len(re.made))
+	}
+	e := x.edit(&shown{status: a.Status, length: a.Length, held: true, field: field})
+	switch {
+	case re.enc != nil && len(a.Body) <= wholeCoded:
+		a.Body = re.encodeWhole(a.Body)
+		a.Length = int64(len(a.Body))
+	case re.enc != nil:
+		a.Length, e.chunked = -1, true
+	case e.changed && !re.changed: // HEAD, 304
+		a.Length = -1
+	}
+	if e != (headEdit{}) {
+		re.head = e.appendLines(re.head[:0], a.Head)
+		a.Head = re.head
+	}
+	return a, Verdict{}
+}
+
+// joinedLines returns the values of a lower-case name in header lines, as one list.
+func joinedLines(lines []byte, name string) string {
+	first, n := lineValue(lines, name, 0)
+	list := view(first)
+	for i := 1; n == i; i++ {
+		var v []byte
+		if v, n = lineValue(lines, name, i); n > i {
+			list += ", " + view(v)
+		}
+	}
+	return list
+}
+
+// joinedFields is joinedLines for a head.
+func joinedFields(h *http1.Head, name string) (list string) {
+	for i := range h.Fields {
+		if n := h.Name(i); len(n) != len(name) || !http1.EqualFold(n, name) {
+			continue
+		}
+		if v := view(h.Value(i)); list == "" {
+			list = v
+		} else {
+			list += ", " + v
+		}
+	}
+	return list
+}

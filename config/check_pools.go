@@ -48,7 +48,7 @@ func (k *checker) checkPool(p *Pool, path string) {
 	case p.Protocol == "h2c" && p.TLS.Enabled:
 		k.fault(path+".protocol", "h2c is HTTP/2 in clear text: write protocol: h2 for HTTP/2 over TLS, or tls: {enabled: false}")
 	}
-	k.checkHealth(&p.Health.Active, path+".health.active")
+	k.checkHealth(&p.Health.Active, p.Protocol, path+".health.active")
 	if problem := p.Breaker.problem(); problem != "" && p.own&breakerTimes != 0 { // else it is that of backpressure
 		k.fault(path+".breaker.max_timeout", "%s", problem)
 	}
@@ -74,7 +74,16 @@ func (k *checker) checkPoolTLS(t *PoolTLS, path string) {
 	}
 }
 
-func (k *checker) checkHealth(a *ActiveHealth, path string) {
+func (k *checker) checkHealth(a *ActiveHealth, protocol, path string) {
+	switch {
+	case a.GRPC == nil:
+	case a.Path != "":
+		k.fault(path+".grpc", "an endpoint is probed by path or by grpc, not both: remove one")
+	case k.given(path + ".expect"):
+		k.fault(path+".expect", "is about the status codes of a path, but the probe is gRPC's, whose good answer is SERVING: remove it")
+	case protocol != "h2" && protocol != "h2c":
+		k.fault(path+".grpc", "gRPC needs HTTP/2, but the pool's protocol is %s: write protocol: h2c for HTTP/2 in clear text, or h2 with tls: {enabled: true}", protocol)
+	}
 	if a.Path != "" {
 		k.checkURLPath(path+".path", a.Path)
 	}
@@ -126,7 +135,7 @@ func parseStatus(s string) (int, bool) {
 	return n, err == nil && isDigits(s) && len(s) == 3 && n >= 100 && n <= 599
 }
 
-var retryCauses = []string{"connect", "reset", "timeout"}
+var retryCauses = []string{"connect", "reset", "timeout", "grpc-cancelled", "grpc-deadline-exceeded", "grpc-internal", "grpc-resource-exhausted", "grpc-unavailable"}
 
 func (k *checker) checkRetryOn(on []string, path string) {
 	for i, cause := range on {
@@ -136,7 +145,7 @@ func (k *checker) checkRetryOn(on []string, path string) {
 		} else if !ok && !slices.Contains(retryCauses, cause) {
 			advice := didYouMean(cause, retryCauses)
 			if advice == "" {
-				advice = ": write connect, reset, timeout or a status code such as 503"
+				advice = ": write connect, reset, timeout, a status code such as 503, or grpc-unavailable"
 			}
 			k.fault(at, "%s is no cause for a retry%s", quote(cause), advice)
 		}

@@ -108,6 +108,7 @@ func TestValues(t *testing.T) {
 	f(float64(c.Pools[0].Retry.Budget), 0.125)
 	f(c.Pools[2].Demo.Body, "short and stout: ${HANDLE} set")
 	f(c.Pools[2].Demo.Headers[0].Value, "${leaf}")
+	f(c.Pools[3].Health.Active.GRPC.Service, "shop.Cart")
 	f(c.Routes[0].Request.Set[0].Value, "${user} via ${route} for ${uri} $${user}")
 	f(c.Routes[0].Rewrite.To, "/users/${id}/$1/$$")
 	f(c.Routes[0].Fallback.Respond.Body, "<p>hello</p>\n")

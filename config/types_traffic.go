@@ -38,24 +38,30 @@ type PoolTLS struct {
 
 // Health says which endpoints are well.
 type Health struct {
-	Active  ActiveHealth  `yaml:"active" doc:"probes; none without a path"`
+	Active  ActiveHealth  `yaml:"active" doc:"probes; none without path or grpc"`
 	Passive PassiveHealth `yaml:"passive" doc:"ejects endpoints by what requests met"`
 	Panic   Percent       `yaml:"panic" default:"30%" doc:"some healthy, but fewer than this: use all, and say so; 0% never"`
 }
 
 // ActiveHealth probes endpoints.
 type ActiveHealth struct {
-	Path     string   `yaml:"path" doc:"GET this; empty: no probes"`
-	Interval Duration `yaml:"interval" default:"2s" min:"10ms" max:"1h" doc:"between probes of an endpoint, jittered"`
-	Timeout  Duration `yaml:"timeout" default:"500ms" min:"1ms" max:"10m" doc:"a probe without an answer by then failed"`
-	Rise     int      `yaml:"rise" default:"2" min:"1" max:"1000" doc:"good probes in a row that make it healthy"`
-	Fall     int      `yaml:"fall" default:"3" min:"1" max:"1000" doc:"bad probes in a row that make it unhealthy"`
-	Expect   string   `yaml:"expect" default:"200-399" doc:"good status codes: 200 or 200-399 or 200,204"`
+	Path     string      `yaml:"path" doc:"GET this"`
+	GRPC     *GRPCHealth `yaml:"grpc" doc:"instead of path: call grpc.health.v1.Health/Check; SERVING is good. Needs protocol h2 or h2c"`
+	Interval Duration    `yaml:"interval" default:"2s" min:"10ms" max:"1h" doc:"between probes of an endpoint, jittered"`
+	Timeout  Duration    `yaml:"timeout" default:"500ms" min:"1ms" max:"10m" doc:"a probe without an answer by then failed"`
+	Rise     int         `yaml:"rise" default:"2" min:"1" max:"1000" doc:"good probes in a row that make it healthy"`
+	Fall     int         `yaml:"fall" default:"3" min:"1" max:"1000" doc:"bad probes in a row that make it unhealthy"`
+	Expect   string      `yaml:"expect" default:"200-399" doc:"good status codes: 200 or 200-399 or 200,204"`
+}
+
+// GRPCHealth is what gRPC's own health service is asked.
+type GRPCHealth struct {
+	Service string `yaml:"service" doc:"whose health; empty: the server's as a whole"`
 }
 
 // PassiveHealth ejects endpoints that fail requests.
 type PassiveHealth struct {
-	ConsecutiveFailures int      `yaml:"consecutive_failures" default:"5" min:"0" max:"1000000" doc:"connection errors, time-outs and 502-504 in a row; 0 is off"`
+	ConsecutiveFailures int      `yaml:"consecutive_failures" default:"5" min:"0" max:"1000000" doc:"connection errors, time-outs, 502-504 and gRPC's unavailable and deadline exceeded in a row; 0 is off"`
 	ErrorRate           Percent  `yaml:"error_rate" default:"50%" doc:"of the requests of the last 10 s; 0% is off"`
 	MinRequests         int      `yaml:"min_requests" default:"20" min:"1" max:"1000000" doc:"fewer say nothing about a rate"`
 	Eject               Duration `yaml:"eject" default:"5s" min:"1ms" max:"24h" doc:"how long; doubles with each ejection in a row, to 10 times"`
@@ -74,7 +80,7 @@ type Breaker struct {
 // Retry is when a failed attempt is tried again on another endpoint.
 type Retry struct {
 	Attempts int      `yaml:"attempts" default:"2" min:"1" max:"5" doc:"attempts in all; 1 is no retry"`
-	On       []string `yaml:"on" default:"connect,reset,503" doc:"connect | reset | timeout | a status code. Only connect repeats a request that is not idempotent"`
+	On       []string `yaml:"on" default:"connect,reset,503" doc:"connect | reset | timeout | a status code | grpc-cancelled | grpc-deadline-exceeded | grpc-internal | grpc-resource-exhausted | grpc-unavailable. Only connect and gRPC's statuses repeat a request that is not idempotent"`
 	Budget   Percent  `yaml:"budget" default:"20%" doc:"retries per request over the last 10 s, and up to 3 a second for the whole fleet where there is little traffic"`
 	Backoff  Duration `yaml:"backoff" default:"25ms" max:"1m" doc:"before the second retry, doubling, with full jitter; the first, to another endpoint, is at once"`
 }

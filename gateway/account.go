@@ -19,7 +19,12 @@ func (g *Gateway) account(x *Exchange, end mono.Time) {
 	if reason != Pass {
 		g.refusals[reason].Inc()
 	}
-	if log := g.access.Load(); log != nil && (x.off&noAccessLog == 0 || reason != Pass || x.answered >= 500) && log.Wants(x.answered, reason != Pass || x.responseFailed != "") {
+	failed := reason != Pass
+	if x.code.known() {
+		cell.ObserveGRPC(x.code.number())
+		failed = failed || x.code.fails()
+	}
+	if log := g.access.Load(); log != nil && (x.off&noAccessLog == 0 || failed || x.answered >= 500) && log.Wants(x.answered, failed || x.responseFailed != "") {
 		g.logLine(x, end, log)
 	}
 }
@@ -34,6 +39,9 @@ func (g *Gateway) logLine(x *Exchange, end mono.Time, log *telemetry.AccessLog) 
 	}
 	if x.headAt > 0 && x.result.Fault == NoFault {
 		e.Upstream = x.headAt.Sub(x.start)
+	}
+	if e.GRPC = x.code.known(); e.GRPC {
+		e.GRPCStatus = x.code.number()
 	}
 	e.Queue, e.Limit = x.queued, x.waited
 	if x.priority != normal {

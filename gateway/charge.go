@@ -19,10 +19,12 @@ func (g *Gateway) charge(x *Exchange) Verdict {
 		x.priority = max(x.priority, u.p.priority)
 		if s := u.p.settle; s != nil {
 			x.settles, x.wantsJSON = true, x.wantsJSON || s.Needs().JSON
+			x.messages.wanted = x.messages.wanted || s.Needs().Messages
 		}
 		x.seated = x.seated || u.p.seats
 		x.add(u, u.n)
 	}
+	x.messages.on = x.messages.wanted && x.calls()
 	refused := x.charge.Take(x.start)
 	if refused >= 0 && x.uses[refused].p.waits > 0 {
 		by := x.uses[refused].p

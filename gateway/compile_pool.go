@@ -77,9 +77,14 @@ func (p *compiler) balance(c *config.Pool, live *pool) balancer.Config {
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
+	a := &c.Health.Active
+	active := balancer.ActiveConfig{Enabled: a.Path != "", Interval: a.Interval, Timeout: a.Timeout, Rise: a.Rise, Fall: a.Fall, Key: a.Path + " " + a.Expect}
+	if a.GRPC != nil {
+		active.Enabled, active.Key = true, "grpc "+a.GRPC.Service
+	}
 	b := balancer.Config{
 		Balance: policy, Zone: p.conf.Node.Zone, SlowStart: c.SlowStart, Panic: float64(c.Health.Panic), MaxConnections: c.Connections.Max,
-		Active:  balancer.ActiveConfig{Enabled: c.Health.Active.Path != "", Interval: c.Health.Active.Interval, Timeout: c.Health.Active.Timeout, Rise: c.Health.Active.Rise, Fall: c.Health.Active.Fall, Key: c.Health.Active.Path + " " + c.Health.Active.Expect},
+		Active:  active,
 		Passive: balancer.PassiveConfig{ConsecutiveFailures: c.Health.Passive.ConsecutiveFailures, ErrorRate: float64(c.Health.Passive.ErrorRate), MinRequests: c.Health.Passive.MinRequests, Eject: c.Health.Passive.Eject, MaxEject: float64(c.Health.Passive.MaxEject)},
 		Breaker: balancer.BreakerConfig{FailureThreshold: c.Breaker.FailureThreshold, RecoveryThreshold: c.Breaker.RecoveryThreshold, Timeout: c.Breaker.Timeout, MaxTimeout: c.Breaker.MaxTimeout, HalfOpen: c.Breaker.HalfOpen},
 		Budget:  balancer.BudgetConfig{Ratio: float64(c.Retry.Budget), MinPerSecond: 3},
@@ -103,9 +108,13 @@ func (o *retryOn) set(on []string) error {
 		case "timeout":
 			o.timeout = true
 		default:
+			if c, ok := retryCodes[s]; ok {
+				o.codes |= 1 << c
+				continue
+			}
 			n, err := strconv.Atoi(s)
 			if err != nil || n < 0 || n >= len(o.status) {
-				return fmt.Errorf("retry on %q: want connect, reset, timeout or a status code", s)
+				return fmt.Errorf("retry on %q: want connect, reset, timeout, a status code or a status of gRPC", s)
 			}
 			o.status[n] = true
 		}

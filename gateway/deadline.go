@@ -63,10 +63,19 @@ func (x *Exchange) readPatience() (d time.Duration, ok bool) {
 	return d, ok
 }
 
-// impatient reports whether an attempt that timed out did so because the client waits for less than the route allows: that says
-// nothing about the endpoint.
+// impatient reports whether an attempt ended in vain because the client waits for less than the route allows: that says nothing about the
+// endpoint. An endpoint that was told when may say so itself, or reset the stream.
 func (x *Exchange) impatient(r *Result) bool {
-	return r.Fault == FaultTimeout && x.hasty && x.headAt >= x.due
+	if !x.hasty {
+		return false
+	}
+	switch r.Fault {
+	case NoFault:
+		return r.code == codeDeadlineExceeded
+	case FaultReset:
+		return x.patience.field == http1.GRPCTimeout && x.headAt >= x.due
+	}
+	return r.Fault == FaultTimeout && x.headAt >= x.due
 }
 
 // overdue reports that it is too late to begin.

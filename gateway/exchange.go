@@ -63,6 +63,10 @@ type Exchange struct {
 	seated    bool // some policy counts it as in progress
 	gone      bool // the client left while it waited for a limit
 
+	code     code // of gRPC, that the client got
+	watched  bool // the pieces of the answer matter to what is counted of it
+	messages messages
+
 	tried    balancer.Set
 	tries    int
 	fellBack bool
@@ -159,6 +163,8 @@ func (x *Exchange) reset() {
 	x.hasty, x.patience, x.off = false, patience{}, 0
 	x.tagged, x.settles, x.wantsJSON, x.seated, x.gone = false, false, false, false, false
 	x.seat, x.lease = shaping.Seat{}, balancer.Lease{}
+	x.code, x.watched = noCode, false
+	x.messages.reset()
 	x.tried.Reset()
 	x.fellBack, x.consoled, x.sent, x.settled, x.traced = false, false, false, false, false
 	x.verdict, x.result = Verdict{}, Result{}

@@ -35,19 +35,20 @@ type Result struct {
 	Fault  Fault
 	Rest   bool   // the endpoint asked to be left alone for a while
 	Sent   bool   // bytes of the request may have reached the endpoint
+	code   code   // of a gRPC call
 	Error  string // for the log
 	Client Verdict
 }
 
-// outcome is what the balancer learns of a result. Statuses 502 to 504 say that what stands behind the endpoint is unwell; a 500 is most often
-// the request's own fault: it counts as an answer.
+// outcome is what the balancer learns of a result. Statuses 502 to 504 say that what stands behind the endpoint is unwell, and so do those of
+// gRPC that mean the same; a 500 is most often the request's own fault: it counts as an answer.
 func (r *Result) outcome() balancer.Outcome {
 	switch {
 	case r.Fault == FaultClient || r.Fault == FaultAborted:
 		return balancer.Ignore
 	case r.Fault != NoFault:
 		return balancer.Fault
-	case r.Status >= 502 && r.Status <= 504:
+	case r.Status >= 502 && r.Status <= 504 || r.code.unwell():
 		return balancer.Failure
 	}
 	return balancer.Success

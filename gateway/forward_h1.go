@@ -64,6 +64,9 @@ func (x *h1) storeChunks() Verdict {
 	for len(x.early) < smallBody {
 		p, err := x.body.NextHere()
 		x.early = append(x.early, p...)
+		if x.messages.on {
+			x.messages.in.pass(p)
+		}
 		switch err {
 		case nil:
 		case io.EOF:
@@ -203,6 +206,9 @@ func (x *h1) exchange(u *upconn) Result {
 	r := x.readAnswer(u)
 	switch {
 	case r.Fault == NoFault && x.up != nil:
+		if x.tries < x.conf.attempts && x.conf.retryOn.codes.has(r.code) {
+			x.up.awaitRest()
+		}
 		x.up.answered()
 	case r.Fault != NoFault:
 		if x.up != nil && !r.Sent {
@@ -254,7 +260,11 @@ func (x *h1) readAnswer(u *upconn) Result {
 			return Result{Status: s, Sent: true}
 		case s >= 200:
 			x.answer.Response(&x.resp, &u.rd, upstreamLimits, x.Method() == "HEAD")
-			return Result{Status: s, Sent: true}
+			r := Result{Status: s, Sent: true}
+			if u.round != nil {
+				r.code = x.headCode()
+			}
+			return r
 		case s != 100 && x.req.Minor == 1:
 			x.out = x.appendInterim(x.out[:0])
 			x.conn.writeSoon()

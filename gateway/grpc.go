@@ -1,26 +1,23 @@
 package gateway
 
-import "strconv"
+import (
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"time"
 
-// Status codes of gRPC that the gateway answers with.
-const (
-	grpcCancelled         = 1
-	grpcDeadlineExceeded  = 4
-	grpcResourceExhausted = 8
-	grpcUnimplemented     = 12
-	grpcInternal          = 13
-	grpcUnavailable       = 14
-	grpcUnauthenticated   = 16
+	"weir/internal/mono"
+	"weir/limiter"
 )
 
-// grpcCodes is what a refusal is to a gRPC client. Only what may be tried again as it is, is unavailable.
-var grpcCodes = [reasons]int{
-	Limited: grpcResourceExhausted, TooLarge: grpcResourceExhausted,
-	QueueFull: grpcUnavailable, QueueTimeout: grpcUnavailable, Shed: grpcUnavailable, NoStore: grpcUnavailable,
-	BreakerOpen: grpcUnavailable, NoEndpoint: grpcUnavailable, UpstreamError: grpcUnavailable,
-	UpstreamTimeout: grpcDeadlineExceeded, RequestTimeout: grpcDeadlineExceeded,
-	NoRoute: grpcUnimplemented, BadRequest: grpcInternal, Internal: grpcInternal,
-	ClientGone: grpcCancelled, Unauthenticated: grpcUnauthenticated,
+// refusalCodes are what refusals are to a gRPC client. Only what may be tried again as it is, is unavailable.
+var refusalCodes = [reasons]code{
+	Limited: codeResourceExhausted, TooLarge: codeResourceExhausted,
+	QueueFull: codeUnavailable, QueueTimeout: codeUnavailable, Shed: codeUnavailable, NoStore: codeUnavailable,
+	BreakerOpen: codeUnavailable, NoEndpoint: codeUnavailable, UpstreamError: codeUnavailable,
+	UpstreamTimeout: codeDeadlineExceeded, RequestTimeout: codeDeadlineExceeded,
+	NoRoute: codeUnimplemented, BadRequest: codeInternal, Internal: codeInternal,
+	ClientGone: codeCancelled, Unauthenticated: codeUnauthenticated,
 }
 
 // isGRPC reports whether a content type is gRPC's.
@@ -30,23 +27,27 @@ func isGRPC(contentType string) bool {
 		(len(contentType) == len(grpc) || contentType[len(grpc)] == '+' || contentType[len(grpc)] == ';')
 }
 
-// speaksGRPC reports whether the client reads grpc-status rather than the status of HTTP.
-func (x *Exchange) speaksGRPC() bool {
-	if x.car.Proto() != "HTTP/2.0" {
-		return false
-	}
+// calls reports whether the request is a call of gRPC.
+func (x *Exchange) calls() bool {
 	v, _ := x.car.Field("content-type")
 	return isGRPC(v)
 }
 
+// speaksGRPC reports whether the client reads grpc-status rather than the status of HTTP.
+func (x *Exchange) speaksGRPC() bool { return x.car.Proto() == "HTTP/2.0" && x.calls() }
+
 // refuseGRPC makes r, whose header fields are those of any refusal but for the type of a body, an answer of trailers alone.
 func (x *Exchange) refuseGRPC(r *Reply, v *Verdict) {
-	code := grpcCodes[v.Reason]
+	x.code = refusalCodes[v.Reason]
 	if v.Reason == Unauthenticated && v.Status != 0 { // there are no keys yet to tell
-		code = grpcUnavailable
+		x.code = codeUnavailable
 	}
 	h := append(r.Head, "Content-Type: application/grpc\r\nGrpc-Status: "...)
-	h = strconv.AppendInt(h, int64(code), 10)
+	h = strconv.AppendInt(h, int64(x.code.number()), 10)
+	if ms, ok := x.pushback(v); ok {
+		h = append(h, "\r\nGrpc-Retry-Pushback-Ms: "...)
+		h = strconv.AppendInt(h, ms, 10)
+	}
 	h = append(h, "\r\nGrpc-Message: "...)
 	h = appendGRPCMessage(h, reasonTable[v.Reason].title)
 	switch {
@@ -58,6 +59,53 @@ func (x *Exchange) refuseGRPC(r *Reply, v *Verdict) {
 	}
 	r.Head = append(h, "\r\n"...)
 	r.Status, r.Body = 200, nil
+}
+
+// never is the pushback that tells a client not to try again.
+const never = -1
+
+// maxPushback is the longest that clients understand: 24 days.
+const maxPushback = math.MaxInt32 * time.Millisecond
+
+// pushback is what a refusal tells a gRPC client of trying again (gRFC A6): in how many milliseconds, or never. The client waits for so long
+// within the call; if that is longer than it has, it is told never, and learns the reason now. Not ok: it is the client's to decide.
+func (x *Exchange) pushback(v *Verdict) (ms int64, ok bool) {
+	wait, ok := retryWait(v)
+	if !ok {
+		return 0, false
+	}
+	if d, has := x.readPatience(); wait < 0 || wait > maxPushback || has && mono.Now().Add(wait) >= x.start.Add(d) {
+		return never, true
+	}
+	return ceilDiv(wait, time.Millisecond), true
+}
+
+// retryWait is how long a call that was refused must wait to succeed, and a little longer for some, so that refused clients do not come back
+// together; negative if no wait helps. Not ok: nobody knows whether the call was acted on, or when it may succeed.
+func retryWait(v *Verdict) (wait time.Duration, ok bool) {
+	switch v.Reason {
+	case Limited:
+		switch d := v.Decision.Retry; {
+		case d == limiter.Unknown: // when others are done
+			return time.Second + rand.N(2*time.Second), true
+		case d > maxPushback:
+			return never, true
+		default:
+			return d + rand.N(d/10+50*time.Millisecond), true
+		}
+	case Shed:
+		return v.Retry + rand.N(v.Retry+time.Second), true
+	case QueueFull, QueueTimeout, NoStore, BreakerOpen, NoEndpoint:
+		return time.Second + rand.N(2*time.Second), true
+	case Unauthenticated:
+		if v.Status != 0 {
+			return time.Second + rand.N(2*time.Second), true
+		}
+		return never, true
+	case NoRoute, BadRequest, TooLarge, Internal:
+		return never, true
+	}
+	return 0, false
 }
 
 // appendGRPCMessage percent-encodes s as gRPC over HTTP/2 asks for.

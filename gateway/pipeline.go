@@ -110,8 +110,10 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 	if x.impatient(r) {
 		outcome = balancer.Ignore
 	}
-	x.lease.Report(outcome, x.headAt.Sub(x.begun), x.headAt)
-	if r.Status == http.StatusServiceUnavailable {
+	if r.code != codeAwaited {
+		x.lease.Report(outcome, x.headAt.Sub(x.begun), x.headAt)
+	}
+	if r.Status == http.StatusServiceUnavailable || r.code == codeUnavailable {
 		x.rest()
 	}
 	x.cell.Observe(r.Status, x.headAt.Sub(x.begun))
@@ -165,19 +167,27 @@ func missVerdict(m balancer.Miss) Verdict {
 }
 
 // retry decides whether a failed attempt is repeated, and how long to wait before. Nothing is repeated that may have been
-// acted on: a request that reached an endpoint only if its method is idempotent (RFC 9110, section 9.2.2) and its body is
-// still here; and nothing beyond the attempts, the budget and the time that there are.
+// acted on: a request that reached an endpoint only if its method is idempotent (RFC 9110, section 9.2.2), or if its answer is a
+// status of gRPC that the pool says is safe, and its body is still here; and nothing beyond the attempts, the budget and the time
+// that there are.
 func (g *Gateway) retry(x *Exchange, r *Result) (wait time.Duration, ok bool) {
 	c := x.conf
 	if x.tries >= c.attempts || x.off&noRetries != 0 || !c.retryOn.wants(r) {
 		return 0, false
 	}
-	if r.Sent && !idempotent(x.car.Method()) || !x.car.Replayable() {
+	if r.Sent && !idempotent(x.car.Method()) && !c.retryOn.codes.has(r.code) || !x.car.Replayable() {
 		return 0, false
 	}
 	if x.tries > 1 {
 		full := c.backoff << min(x.tries-2, 6)
 		wait = time.Duration(rand.Int64N(int64(full) + 1))
+	}
+	if r.code != noCode {
+		push, ok := x.endpointsPushback()
+		if ok && (push < 0 || push > longestPushback) {
+			return 0, false
+		}
+		wait = max(wait, push)
 	}
 	if x.due != 0 && x.headAt.Add(wait) >= x.due {
 		return 0, false
@@ -188,7 +198,7 @@ func (g *Gateway) retry(x *Exchange, r *Result) (wait time.Duration, ok bool) {
 func (o *retryOn) wants(r *Result) bool {
 	switch r.Fault {
 	case NoFault:
-		return o.status[r.Status]
+		return o.status[r.Status] || o.codes.has(r.code)
 	case FaultConnect, FaultHandshake:
 		return o.connect
 	case FaultReset, FaultProtocol:

@@ -16,6 +16,7 @@ import (
 type probeConf struct {
 	path   string
 	expect []config.StatusRange
+	grpc   *config.GRPCHealth // instead
 }
 
 // setProbe takes over the pool's health check.
@@ -24,39 +25,19 @@ func (p *pool) setProbe(c *config.Pool) error {
 	if err != nil {
 		return fmt.Errorf("health.active.expect: %w", err)
 	}
-	p.probe.Store(&probeConf{path: c.Health.Active.Path, expect: expect})
+	p.probe.Store(&probeConf{path: c.Health.Active.Path, expect: expect, grpc: c.Health.Active.GRPC})
 	return nil
 }
 
 // probeEndpoint asks once, over a connection of its own: a health check that shares a connection with requests would
 // report their queue, not the endpoint.
 func (p *pool) probeEndpoint(ctx context.Context, e *balancer.Endpoint) error {
-	pc, d := p.probe.Load(), p.dial.Load()
-	u := e.Value.(*upstream)
-	t := &http.Transport{
-		DisableKeepAlives: true, DisableCompression: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var dialer net.Dialer
-			return dialer.DialContext(ctx, "tcp", e.Address())
-		},
+	pc := p.probe.Load()
+	t, base := p.probeTransport(e)
+	if pc.grpc != nil {
+		return askHealth(ctx, t, base, pc.grpc.Service)
 	}
-	scheme := "http"
-	if d.protocol == "h2c" {
-		t.Protocols = new(http.Protocols)
-		t.Protocols.SetUnencryptedHTTP2(true)
-	}
-	if d.tls != nil {
-		scheme = "https"
-		cfg := d.tls.Clone()
-		if d.serverName == "" {
-			cfg.ServerName = u.host
-		}
-		t.TLSClientConfig = cfg
-		if t.ForceAttemptHTTP2 = d.multiplexes(); !t.ForceAttemptHTTP2 {
-			t.TLSNextProto = map[string]func(string, *cryptotls.Conn) http.RoundTripper{}
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+e.Name()+pc.path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+pc.path, nil)
 	if err != nil {
 		return err
 	}
@@ -73,4 +54,33 @@ func (p *pool) probeEndpoint(ctx context.Context, e *balancer.Endpoint) error {
 		}
 	}
 	return fmt.Errorf("status %d", resp.StatusCode)
+}
+
+// probeTransport makes a connection of its own to e, as the pool's are, for requests to base and below.
+func (p *pool) probeTransport(e *balancer.Endpoint) (t *http.Transport, base string) {
+	d := p.dial.Load()
+	t = &http.Transport{
+		DisableKeepAlives: true, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "tcp", e.Address())
+		},
+	}
+	scheme := "http"
+	if d.protocol == "h2c" {
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetUnencryptedHTTP2(true)
+	}
+	if d.tls != nil {
+		scheme = "https"
+		cfg := d.tls.Clone()
+		if d.serverName == "" {
+			cfg.ServerName = e.Value.(*upstream).host
+		}
+		t.TLSClientConfig = cfg
+		if t.ForceAttemptHTTP2 = d.multiplexes(); !t.ForceAttemptHTTP2 {
+			t.TLSNextProto = map[string]func(string, *cryptotls.Conn) http.RoundTripper{}
+		}
+	}
+	return t, scheme + "://" + e.Name()
 }

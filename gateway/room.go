@@ -212,7 +212,7 @@ func (x *Exchange) sample() shaping.Sample {
 		return shaping.Ignore
 	case r.Fault == FaultTimeout || r.Fault == FaultReset || r.Rest:
 		return shaping.Drop
-	case r.Fault != NoFault || r.Status == http.StatusServiceUnavailable:
+	case r.Fault != NoFault || r.Status == http.StatusServiceUnavailable || r.code.unserved():
 		return shaping.Ignore
 	}
 	return shaping.Success

@@ -51,8 +51,10 @@ func (c *capture) reset() {
 	*c = capture{body: c.body[:0]}
 }
 
-// startSettling decides, when the head of the answer is there, whether its body must be kept.
+// startSettling decides, when the head of the answer is there, whether its body must be kept, or looked at.
 func (x *Exchange) startSettling() {
+	x.code = x.result.code
+	x.watched = x.code == codeAwaited || x.messages.on
 	if x.wantsJSON {
 		typ, _ := x.car.ResponseField("content-type")
 		x.capture.on, x.capture.reserved = strings.Contains(strings.ToLower(typ), "json"), &x.gw.captured
@@ -109,6 +111,10 @@ func (a *answered) Status() int  { return a.answered }
 func (a *answered) Bytes() int64 { return a.bytesOut }
 
 func (a *answered) ResponseHeader(name string) (string, bool) { return a.car.ResponseField(name) }
+
+func (a *answered) Messages() (in, out int64, ok bool) {
+	return a.messages.in.n.Load(), a.messages.out.n.Load(), a.messages.on
+}
 
 var errNoJSON = errors.New("the response has no JSON body, or one that is too long")
 

@@ -168,4 +168,5 @@ func (p *poolConf) stall() time.Duration {
 type retryOn struct {
 	connect, reset, timeout bool
 	status                  [600]bool
+	codes                   codeSet // of gRPC
 }

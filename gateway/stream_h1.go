@@ -67,16 +67,6 @@ func (x *h1) uploaded() bool {
 // lastPiece is how long an endpoint that has answered already may take for the last piece of the request.
 const lastPiece = 100 * time.Millisecond
 
-// takeStored takes a body that was sent from the read buffer out of it.
-func (x *h1) takeStored() {
-	for !x.body.Done() {
-		if _, err := x.body.Next(); err != nil {
-			return
-		}
-	}
-	x.bytesIn = x.body.Read()
-}
-
 // chunksAnswer reports whether the client gets the answer chunked: it does when its length is not known.
 func (x *h1) chunksAnswer() bool { return x.answer.Left() < 0 && x.req.Minor == 1 }
 
@@ -92,6 +82,9 @@ func (x *h1) deliverWhole() {
 		x.out = append(x.out, p...)
 		x.capture.add(p)
 		x.fill(p)
+		if x.watched {
+			x.watch(p)
+		}
 	}
 	x.bytesOut = n
 	x.keep()
@@ -131,6 +124,9 @@ func (x *h1) deliverStream(chunked bool) {
 		x.bytesOut += int64(len(p))
 		x.capture.add(p)
 		x.fill(p)
+		if x.watched {
+			x.watch(p)
+		}
 		if !x.deliverPaced(p, chunked) {
 			return
 		}
@@ -139,6 +135,9 @@ func (x *h1) deliverStream(chunked bool) {
 		x.out = appendLastChunk(x.out, &x.answer.Trailers)
 	}
 	x.keep()
+	if x.watched {
+		x.watchEnd(&x.answer.Trailers)
+	}
 	x.settleLimits()
 	if x.flush() {
 		x.finishUpstream()
@@ -210,6 +209,7 @@ func (x *h1) cutAnswer(err error) {
 	x.persist, x.linger = false, false
 	x.verdict = Verdict{Reason: UpstreamError}
 	x.responseFailed = "upstream: " + err.Error()
+	x.watchCut(err)
 	x.settleCut()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		x.verdict.Reason = UpstreamTimeout
@@ -315,6 +315,10 @@ func (x *h1) Answer(_ *Exchange, r *Reply) {
 	}
 	x.out = b
 	x.answered = r.Status
+	if x.messages.on {
+		x.resp.Reset()
+		x.settleUnanswered()
+	}
 	if x.verdict.Reason == ClientGone {
 		x.persist, x.linger = false, false
 		return

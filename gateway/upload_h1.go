@@ -103,6 +103,9 @@ func (p *upload) copy(x *h1, u *upconn) (wrong Verdict, failed error) {
 		if err != nil {
 			return x.clientFault(err), nil
 		}
+		if x.messages.on {
+			x.messages.in.pass(piece)
+		}
 		if p.lost = p.lost || len(x.early)+len(piece) > smallBody; !p.lost {
 			x.early = append(x.early, piece...)
 		}
@@ -147,6 +150,20 @@ func appendLastChunk(b []byte, trailers *http1.Head) []byte {
 	b = append(b, "0\r\n"...)
 	b = appendTrailers(b, trailers)
 	return append(b, '\r', '\n')
+}
+
+// takeStored takes a body that was sent from the read buffer out of it.
+func (x *h1) takeStored() {
+	for !x.body.Done() {
+		p, err := x.body.Next()
+		if err != nil {
+			return
+		}
+		if x.messages.on {
+			x.messages.in.pass(p)
+		}
+	}
+	x.bytesIn = x.body.Read()
 }
 
 var errTooSlow = errors.New("slower than the minimum rate")

@@ -103,14 +103,29 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// start builds the gateway and runs it until the test ends.
-func start(t *testing.T, dir, conf string) {
-	binary := filepath.Join(dir, "weir")
+// binary is the gateway, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "weir-grpc")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "weir")
 	build := exec.Command("go", "build", "-o", binary, ".")
 	build.Dir = filepath.Join("..", "..")
+	code := 1
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+	} else {
+		code = m.Run()
 	}
+	os.RemoveAll(dir) //nolint:errcheck // it is in the directory for such files
+	os.Exit(code)
+}
+
+// start runs the gateway until the test ends.
+func start(t *testing.T, dir, conf string) {
 	cmd := exec.Command(binary, "run", "-c", conf)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	if err := cmd.Start(); err != nil {

@@ -64,9 +64,10 @@ func (g *Gateway) spent(now mono.Time) int64 {
 	return 1_000_000 - x.peek(&x.uses[0], 0).Left
 }
 
-// TestMessagesAsCost: a call costs what messages passed, whole or cut, however its request came; what is no call costs what was charged before.
-func TestMessagesAsCost(t *testing.T) {
-	read := make(chan struct{})
+// counting is a gateway that charges calls by their messages, before an endpoint that answers as many as their path has letters m. cost checks
+// what has been charged since the last time; read is closed when the endpoint has read three messages of 7 bytes at /silent.
+func counting(t *testing.T) (p pair, cost func(name string, want int64), read chan struct{}) {
+	read = make(chan struct{})
 	g, p := calls(t, "    retry: {attempts: 2, budget: 100%, on: [grpc-unavailable]}\n", byMessages, func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
 		w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
@@ -93,7 +94,7 @@ func TestMessagesAsCost(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
 	})
 	before := int64(0)
-	f := func(name string, want int64) {
+	return p, func(name string, want int64) {
 		t.Helper()
 		settled(t, g)
 		now := g.spent(mono.Now())
@@ -101,7 +102,12 @@ func TestMessagesAsCost(t *testing.T) {
 			t.Errorf("%s: cost %d, want %d", name, got, want)
 		}
 		before = now
-	}
+	}, read
+}
+
+// TestMessagesAsCost: a call costs what messages passed, however its request came; what is no call costs what was charged before.
+func TestMessagesAsCost(t *testing.T) {
+	p, f, _ := counting(t)
 	f("nothing", 0)
 	p.call(t, "/m", strings.NewReader(message(10)))
 	f("unary", 101)
@@ -138,7 +144,11 @@ func TestMessagesAsCost(t *testing.T) {
 	}
 	io.Copy(io.Discard, resp.Body) //nolint:errcheck // the cost tells
 	f("by HTTP/1", 2)
+}
 
+// TestMessagesCut: who leaves pays for what passed.
+func TestMessagesCut(t *testing.T) {
+	p, f, read := counting(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cut, in := io.Pipe()
@@ -148,7 +158,8 @@ func TestMessagesAsCost(t *testing.T) {
 		return p.client.Do(req)
 	}
 	go io.WriteString(in, message(3)) //nolint:errcheck // the cost tells
-	if resp, err = ask("/long"); err != nil {
+	resp, err := ask("/long")
+	if err != nil {
 		t.Fatal(err)
 	}
 	io.ReadFull(resp.Body, make([]byte, 20_000)) //nolint:errcheck // as above

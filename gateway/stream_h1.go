@@ -77,20 +77,6 @@ func (x *h1) uploaded() bool {
 // lastPiece is how long an endpoint that has answered already may take for the last piece of the request.
 const lastPiece = 100 * time.Millisecond
 
-// takeStored takes a body that was sent from the read buffer out of it.
-func (x *h1) takeStored() {
-	for !x.body.Done() {
-		p, err := x.body.Next()
-		if err != nil {
-			return
-		}
-		if x.messages.on {
-			x.messages.in.pass(p)
-		}
-	}
-	x.bytesIn = x.body.Read()
-}
-
 // chunksAnswer reports whether the client gets the answer chunked: it does when its length is not known.
 func (x *h1) chunksAnswer() bool { return x.answer.Left() < 0 && x.req.Minor == 1 }
 

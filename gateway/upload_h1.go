@@ -152,6 +152,20 @@ func appendLastChunk(b []byte, trailers *http1.Head) []byte {
 	return append(b, '\r', '\n')
 }
 
+// takeStored takes a body that was sent from the read buffer out of it.
+func (x *h1) takeStored() {
+	for !x.body.Done() {
+		p, err := x.body.Next()
+		if err != nil {
+			return
+		}
+		if x.messages.on {
+			x.messages.in.pass(p)
+		}
+	}
+	x.bytesIn = x.body.Read()
+}
+
 var errTooSlow = errors.New("slower than the minimum rate")
 
 // rateWatch holds a client to a minimum rate. Only the time counts in which its bytes are waited for: not that in which an

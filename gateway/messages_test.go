@@ -213,3 +213,31 @@ func TestSettleAsItGoes(t *testing.T) {
 		t.Errorf("in the end %d is spent, want 600", got)
 	}
 }
+
+// TestMessagesOfSockets: the messages of a WebSocket are charged once it has ended; those of another tunnel are not known.
+func TestMessagesOfSockets(t *testing.T) {
+	closed := make(chan string, 1)
+	g := newGateway(t, poolYAML("", endpoint(t, "http1", echoSocket(closed)))+byMessages+"routes: [{name: all, match: {path: /*}, pool: api}]\n")
+	addr := front(t, g)
+	c, r := upgraded(t, addr, "/", "websocket")
+	for range 3 {
+		echoed(t, c, r, "hello")
+	}
+	io.WriteString(c, frameOf(8, "\x03\xe8", true)) //nolint:errcheck // the read tells
+	io.Copy(io.Discard, r)                          //nolint:errcheck // as above
+	c.Close()
+	<-closed
+	ended := func() bool { return g.snap.Load().pools[0].tunnels.Load() == 0 }
+	eventually(t, ended)
+	if got := g.spent(mono.Now()); got != 303 {
+		t.Errorf("three messages each way cost %d, want 303", got)
+	}
+	c, r = upgraded(t, addr, "/", "other")
+	echoed(t, c, r, "hello")
+	c.Close()
+	<-closed
+	eventually(t, ended)
+	if got := g.spent(mono.Now()); got != 303+10 {
+		t.Errorf("and a tunnel of something else %d, want 10", got-303)
+	}
+}

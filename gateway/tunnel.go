@@ -29,6 +29,7 @@ type tunnel struct {
 	in, out   way
 	sum       *telemetry.Lasting
 	websocket bool
+	payer     *Exchange // charged by its messages as they pass, in the goroutine of out; nil: it is not
 	began     mono.Time
 	idle      time.Duration // 0: no end
 	lifetime  time.Duration // 0: no end
@@ -101,6 +102,10 @@ func (x *h1) newTunnel(u *upconn) *tunnel {
 	t.websocket = strings.EqualFold(view(v), "websocket")
 	t.in = way{t: t, src: &c.wire, dst: &u.wire, by: &x.upload, sum: &r.cell.Tunnels.In, frames: websocket.Frames{Masked: true}}
 	t.out = way{t: t, src: &u.wire, dst: &c.wire, by: &x.download, sum: &r.cell.Tunnels.Out}
+	if t.websocket && x.messages.wanted {
+		x.messages.on = true
+		t.payer, t.in.counted, t.out.counted = &x.Exchange, &x.messages.in, &x.messages.out
+	}
 	if c.idler != nil {
 		t.in.idler = newIdleRead(c.idler.raw, t.in.room, t.in.free)
 	}

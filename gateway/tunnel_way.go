@@ -21,6 +21,7 @@ type way struct {
 	idler    *idleRead // src is a socket in clear text: waits without a buffer; nil: it is not
 	by       *paced
 	sum      *telemetry.Flow
+	counted  *oneWay      // nil: no policy goes by its messages
 	last     atomic.Int64 // mono.Time of the last bytes
 	closing  atomic.Bool  // a Close is to be said
 
@@ -49,6 +50,9 @@ func (w *way) run(early []byte) {
 		if p, err = w.read(); len(p) > 0 {
 			if broken := w.pass(p); broken != nil {
 				err = broken
+			}
+			if x := w.t.payer; x != nil && w == &w.t.out {
+				x.settleAsItGoes(mono.Now())
 			}
 		}
 		w.free()
@@ -173,7 +177,11 @@ func (w *way) writeLocked(p []byte) error {
 		} else {
 			w.frames.Feed(p)
 		}
-		w.sum.Messages.Add(uint64(w.frames.Messages() - before))
+		passed := w.frames.Messages() - before
+		w.sum.Messages.Add(uint64(passed))
+		if w.counted != nil {
+			w.counted.n.Add(passed)
+		}
 	}
 	now := mono.Now()
 	stall := w.t.idle

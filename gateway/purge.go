@@ -83,6 +83,12 @@ func (g *Gateway) CacheStats() (telemetry.CacheStats, bool) {
 		return telemetry.CacheStats{}, false
 	}
 	s := c.Stats()
+	refused := map[string]int64{"purged": s.Voided}
+	for f, n := range s.Refused {
+		if f >= int(cache.Forbidden) {
+			refused[strings.ReplaceAll(cache.Fate(f).String(), " ", "_")] = n
+		}
+	}
 	return telemetry.CacheStats{Entries: s.Resources, Bytes: s.Bytes, MaxBytes: s.MaxBytes, Filling: s.Filling,
-		Stored: s.Stored, Freshened: s.Freshened, Evicted: s.Evicted, Purged: s.Purged, TooLarge: s.TooLarge, NoRoom: s.NoRoom}, true
+		Stored: s.Stored, Freshened: s.Freshened, Evicted: s.Evicted, Purged: s.Purged, Lent: s.Lent, Refused: refused}, true
 }

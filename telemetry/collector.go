@@ -89,11 +89,12 @@ var (
 	cacheBytes     = desc("cache_bytes", "Memory of what is kept.")
 	cacheMax       = desc("cache_max_bytes", "Bound of that memory.")
 	cacheFilling   = desc("cache_filling_bytes", "Memory of what is on its way into the cache.")
+	cacheLent      = desc("cache_sending_bytes", "Memory of long bodies that are being sent, each counted once; it may be no part of what is kept any more.")
 	cacheStored    = desc("cache_stored_total", "Answers that were kept.")
 	cacheFreshened = desc("cache_freshened_total", "Answers that the upstream said are still good.")
 	cacheEvicted   = desc("cache_evicted_total", "Entries that made room for others.")
 	cachePurged    = desc("cache_purged_total", "Answers that were purged, or made out of date by a request that changes something.")
-	cacheRefused   = desc("cache_refused_total", "Bodies that were not kept: too_large, longer than allowed; no_room, too much was on its way.", "reason")
+	cacheRefused   = desc("cache_refused_total", "Answers to GET that were not kept: forbidden by no-store, private or Authorization; unfit, a status or a kind that is not kept; silent on how long they are fresh; varies, by * or too much; cookie, see ignore_cookies; too_large; no_room, too much was on its way or being sent; purged while they came.", "reason")
 
 	tokenChecks   = desc("jwt_checks_total", "Tokens looked at: remembered as good or as bad, or checked.", "result")
 	tokenKeys     = desc("jwt_keys", "Keys that tokens are checked with.")

@@ -26,6 +26,7 @@ type Entry struct {
 	Client                    netip.Addr // after the rules for trusted proxies
 	BytesIn, BytesOut         int64      // always; of the bodies
 	Attempts                  int        // at upstreams
+	Cache                     string     // what a route's cache did for it: a result of cache_requests_total
 	UserAgent, Referer        string     // a query in Referer is redacted like Query
 	TLS                       bool
 	Dimensions                []EntryDimension // at most 32 are written
@@ -91,6 +92,7 @@ func appendEntry(dst []byte, e *Entry, secretQuery []string) []byte {
 	if e.Attempts != 0 {
 		dst = appendInt(dst, `,"attempts":`, int64(e.Attempts))
 	}
+	dst = appendField(dst, `,"cache":`, e.Cache, maxWord)
 	dst = appendField(dst, `,"priority":`, e.Priority, maxWord)
 	dst = appendField(dst, `,"policy":`, e.Policy, maxWord)
 	dst = appendField(dst, `,"reason":`, e.Reason, maxWord)

@@ -360,5 +360,8 @@ func (x *Exchange) invalidate() {
 	}
 	k := &x.spare.key
 	x.setCacheKey(k)
+	if o := &x.gw.outdated; o.wanted.Load() {
+		o.add(cache.Outdated(nil, x.car.Method(), k, x.car.Received()))
+	}
 	x.snap.cache.Invalidate(x.car.Method(), k, x.car.Received())
 }

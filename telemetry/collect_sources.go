@@ -144,6 +144,7 @@ func (s sink) cache(c CacheStats, ok bool) {
 	s.counter(cacheFreshened, uint64(c.Freshened))
 	s.counter(cacheEvicted, uint64(c.Evicted))
 	s.counter(cachePurged, uint64(c.Purged))
+	s.counter(cacheUntold, uint64(c.Untold))
 	for reason, n := range c.Refused {
 		s.counter(cacheRefused, uint64(n), reason)
 	}

@@ -94,6 +94,7 @@ var (
 	cacheFreshened = desc("cache_freshened_total", "Answers that the upstream said are still good.")
 	cacheEvicted   = desc("cache_evicted_total", "Entries that made room for others.")
 	cachePurged    = desc("cache_purged_total", "Answers that were purged, or made out of date by a request that changes something.")
+	cacheUntold    = desc("cache_untold_total", "URLs made out of date by a request that changes something, of which the other gateways were not told: too many at once.")
 	cacheRefused   = desc("cache_refused_total", "Answers to GET that were not kept: forbidden by no-store, private or Authorization; unfit, a status or a kind that is not kept; silent on how long they are fresh; varies, by * or too much; cookie, see ignore_cookies; too_large; no_room, too much was on its way or being sent; purged while they came.", "reason")
 
 	tokenChecks   = desc("jwt_checks_total", "Tokens looked at: remembered as good or as bad, or checked.", "result")

@@ -91,6 +91,7 @@ type CacheStats struct {
 	Entries                            int
 	Bytes, MaxBytes, Filling, Lent     int64
 	Stored, Freshened, Evicted, Purged int64
+	Untold                             int64
 	Refused                            map[string]int64 // by reason
 }
 

@@ -225,8 +225,8 @@ func (x *Exchange) awaitFlight(c *caching, f *cache.Flight) waiting {
 		case f.Wait(min(d, lookEveryWait), nil), f.Overtake(mono.Now().Add(-slowClient)):
 			c.query.Now = mono.Now()
 			return waitedEnough
-		case f.Over():
-			c.query.Alone, c.query.Now = true, mono.Now()
+		case f.Over(): // now, or to no avail
+			c.query.Alone, c.query.Now = !f.Wait(0, nil), mono.Now()
 			return waitedEnough
 		case x.car.Gone():
 			return waitedInVain

@@ -37,13 +37,12 @@ var claims = [...]string{"x-forwarded-port", "x-forwarded-prefix", "x-forwarded-
 
 // AppendClaims appends what such fields, and those for host and scheme, say beyond host and a usual scheme.
 func (x *h1) AppendClaims(dst, host []byte) []byte {
-	hosts, schemes := 0, 0
+	schemes := 0
 	for i := range x.req.Fields {
 		v, said := x.req.Value(i), false
 		switch x.req.Fields[i].Known {
 		case http1.XForwardedHost:
-			hosts++
-			said = hosts > 1 || !bytes.Equal(v, host)
+			said = !bytes.Equal(v, host)
 		case http1.XForwardedProto:
 			schemes++
 			said = schemes > 1 || string(v) != "http" && string(v) != "https"

@@ -11,7 +11,7 @@ func (q *question) BareQuery() bool { return q.bare }
 func (q *question) AppendClaims(dst, host []byte) []byte {
 	for i, name := range append([]string{"x-forwarded-host", "x-forwarded-proto"}, claims[:]...) {
 		for n, v := range q.header.Values(name) {
-			if n > 0 || i > 1 || i == 0 && v != string(host) || i == 1 && v != "http" && v != "https" {
+			if i > 1 || i == 0 && v != string(host) || i == 1 && (n > 0 || v != "http" && v != "https") {
 				dst = appendClaim(dst, name, v)
 			}
 		}

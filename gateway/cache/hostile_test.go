@@ -172,7 +172,14 @@ func TestLongFillsLeaveRoom(t *testing.T) {
 	if s.c.Stats().Refused[NoRoom] == 0 {
 		t.Error("all of it found room")
 	}
-	s.store("/short", "x", "cache-control: max-age=60")
+	for i := range 4 {
+		q, a := s.ask(string(rune('A' + i)))
+		a.Flight.Begin(q, response(200, "cache-control: max-age=60"), s.wall)
+		if !a.Flight.Fill(make([]byte, 900<<10)) {
+			t.Errorf("short body %d finds no room", i)
+		}
+		slow = append(slow, a.Flight)
+	}
 	for _, f := range slow {
 		f.Abort()
 	}

@@ -88,11 +88,14 @@ func (f *fleet) tell(ctx context.Context, gw *gateway.Gateway) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	measured, pressed := mono.Now(), mono.Time(0)
+	outdated, purges := gw.Outdated(), purgeTeller{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.limits.Wake():
+		case <-outdated:
+			purges.more = true
 		case <-timer.C:
 		}
 		now := mono.Now()
@@ -104,6 +107,7 @@ func (f *fleet) tell(ctx context.Context, gw *gateway.Gateway) {
 			pressed = now
 			f.node.Broadcast(cluster.KindPressure, gw.AppendPressure(nil, cluster.ID(f.name)))
 		}
+		next = min(next, purges.step(now, gw.TakeOutdated, func(frame []byte) { f.node.Broadcast(cluster.KindPurge, frame) }))
 		if now.Sub(measured) > time.Second {
 			measured = now
 			f.limits.SetDelay(f.delay(), now)

@@ -63,7 +63,7 @@ what clients may spend. One binary, one configuration file.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), validateCommand(), explainCommand(), checkCommand(), policiesCommand(), statusCommand(), reloadCommand(), versionCommand(), schemaCommand(), keygenCommand())
+	root.AddCommand(runCommand(), validateCommand(), explainCommand(), checkCommand(), policiesCommand(), purgeCommand(), statusCommand(), reloadCommand(), versionCommand(), schemaCommand(), keygenCommand())
 	return root
 }
 

@@ -22,6 +22,9 @@ func (k *checker) checkCache(r *Route, path string) {
 	if most := k.c.Cache.longest(); c.MaxObject > most && k.given(path+".max_object") && !k.faultyBelow("cache.") {
 		k.fault(path+".max_object", "%v finds no room: cache.max_size, %v, has room for bodies of %v: write as much or less, or a larger cache.max_size", c.MaxObject, k.c.Cache.MaxSize, most)
 	}
+	if c.Heuristic > 0 && c.TTL > 0 {
+		k.fault(path+".heuristic", "ttl says how long such answers are fresh, so heuristic is of no meaning: leave one of them out")
+	}
 	if !c.Enabled {
 		return
 	}
@@ -34,6 +37,11 @@ func (k *checker) checkCache(r *Route, path string) {
 	if m := r.Match.Methods; len(m) > 0 && !slices.Contains(m, "GET") && !slices.Contains(m, "HEAD") {
 		k.fault(path+".enabled", "the route takes no GET, and nothing else is kept: leave cache out, or add GET to match.methods")
 	}
+}
+
+// caches says whether some route keeps answers, or that cannot be known.
+func (k *checker) caches() bool {
+	return k.c == nil || k.c.Cache.Enabled && slices.ContainsFunc(k.c.Routes, func(r Route) bool { return r.Cache.Enabled })
 }
 
 // smallestWay is what bodies on their way may take of a small cache, up to half of it.

@@ -192,8 +192,11 @@ func (k *checker) checkDegrade(levels []DegradeLevel, path string) {
 		} else if l.At != 0 {
 			last = i
 		}
-		if len(l.Disable) == 0 && !k.faultyBelow(at+".disable") && !k.faultyBelow(at+".serve_stale") {
-			k.fault(at+".disable", "is missing, so the level does nothing: write one or more of %s", strings.Join(degradable, ", "))
+		if l.ServeStale && !k.caches() {
+			k.fault(at+".serve_stale", "no route keeps answers, so there is nothing stale to serve: give a route cache: {enabled: true}, or leave serve_stale out")
+		}
+		if len(l.Disable) == 0 && !l.ServeStale && !k.faultyBelow(at+".disable") && !k.faultyBelow(at+".serve_stale") {
+			k.fault(at+".disable", "is missing, so the level does nothing: write one or more of %s, or serve_stale: true", strings.Join(degradable, ", "))
 		}
 		for j, what := range l.Disable {
 			key := fmt.Sprintf("%s.disable[%d]", at, j)

@@ -68,7 +68,7 @@ type QueueWeight struct {
 type DegradeLevel struct {
 	At         Ratio    `yaml:"at" required:"true" min:"0.01" max:"1" doc:"load from which on; each level has a higher one than that before"`
 	Disable    []string `yaml:"disable" doc:"mirror | access_log | retries | ratelimit_headers"`
-	ServeStale bool     `yaml:"serve_stale" doc:"answer from the cache what is past its time" later:"there is no cache in this version, so nothing stale to serve: leave serve_stale out"`
+	ServeStale bool     `yaml:"serve_stale" doc:"answer from the cache what is past its time, for a route's cache.stale_under_load at most, and ask no endpoint about it"`
 }
 
 // Shaping is how fast bodies flow, in bytes per second.

@@ -47,6 +47,9 @@ func (g *Gateway) logLine(x *Exchange, end mono.Time, log *telemetry.AccessLog) 
 	if x.priority != normal {
 		e.Priority = x.priority.String()
 	}
+	if x.cached != nil {
+		e.Cache = cacheResultNames[x.cached.result]
+	}
 	if x.conf != nil {
 		e.Pool = x.conf.name
 	}

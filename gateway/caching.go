@@ -49,11 +49,14 @@ func (x *Exchange) openCache() *caching {
 	c.conf = x.route.cache
 	x.setCacheKey(&c.key)
 	c.key.Add(c.conf.identity, true)
+	x.frame = x.appendSpelling(x.frame[:0], c.key.Authority())
+	c.key.Add(view(x.frame), len(x.frame) > 0)
 	for _, d := range c.conf.key {
 		c.key.Add(x.Dimension(d))
 	}
 	known := x.token.claims != nil || x.car.Certified()
-	c.query = cache.Query{Request: (*outgoing)(x), Key: &c.key, Policy: &c.conf.policy, Now: x.start, Known: known, Body: !x.car.Bodiless()}
+	c.query = cache.Query{Request: (*outgoing)(x), Key: &c.key, Policy: &c.conf.policy, Now: x.start, Known: known,
+		Bypass: !x.car.Bodiless() || x.car.Diverts(), Loaded: x.off&noRevalidation != 0}
 	if x.waited > 0 {
 		c.query.Now = mono.Now()
 	}
@@ -76,11 +79,24 @@ func (x *Exchange) setCacheKey(k *cache.Key) {
 		}
 	}
 	query := ""
-	if q := x.car.RawQuery(); q != "" {
+	if q := x.car.RawQuery(); q != "" || x.car.BareQuery() {
 		x.frame = append(append(x.frame[:0], '?'), q...)
 		query = view(x.frame)
 	}
 	k.SetURL(scheme, authority, x.car.Path(), query)
+}
+
+// appendSpelling appends what an endpoint is told of host and scheme in other words than the URL in the key, whose authority that is: a
+// port or a dot too many, capitals, or hosts and schemes of which a proxy that is trusted gives several. Some endpoints make much of
+// it, and what they answer then is for those who ask so. A purge of the URL forgets it too.
+func (x *Exchange) appendSpelling(dst, authority []byte) []byte {
+	if a := x.car.Authority(); a != string(authority) {
+		dst = append(append(dst, a...), 0)
+	}
+	if x.trusted {
+		dst = x.car.AppendClaims(dst, authority)
+	}
+	return dst
 }
 
 // closeCache ends what x has to do with the cache, and counts it. What was not kept by now is not.
@@ -113,13 +129,14 @@ func (g *Gateway) fromCache(x *Exchange) (answered bool) {
 		return false
 	}
 	c := x.openCache()
+	waited := waitedEnough
 	for {
 		c.answer = c.conf.store.Lookup(&c.query)
 		if c.answer.Outcome != cache.Wait {
 			break
 		}
 		f := c.answer.Await
-		if !x.awaitFlight(c, f) {
+		if waited = x.awaitFlight(c, f); waited == waitedInVain {
 			c.result = resultPass
 			g.answer(x, Verdict{Reason: ClientGone, Close: true})
 			return true
@@ -132,8 +149,15 @@ func (g *Gateway) fromCache(x *Exchange) (answered bool) {
 			}
 		}
 	}
-	return g.judge(x, c)
+	if g.judge(x, c) {
+		return true
+	}
+	return waited == waitedTooLong && !g.fail(x, waitTooLong)
 }
+
+// waitTooLong is the verdict on who waited for another's answer for all his time. He is not sent on: that would have all who wait for an
+// endpoint that does not answer go there at once.
+var waitTooLong = Verdict{Reason: UpstreamTimeout, Detail: "another request for the same was not answered in time"}
 
 // judge does what the cache says, and reports whether that was an answer.
 func (g *Gateway) judge(x *Exchange, c *caching) (answered bool) {
@@ -172,31 +196,42 @@ const lookEveryWait = 5 * goneEvery
 // that nobody can slow others down by reading slowly.
 const slowClient = 2 * time.Second
 
-// awaitFlight waits for another request's answer, as long as this one has time. It reports false if the client left meanwhile.
-func (x *Exchange) awaitFlight(c *caching, f *cache.Flight) bool {
-	x.begun = mono.Now()
-	x.setDue()
-	due := x.due
-	if due == 0 {
-		due = x.begun.Add(longStall)
+// waiting is how a wait for another's answer ended.
+type waiting uint8
+
+const (
+	waitedEnough  waiting = iota
+	waitedTooLong         // there is no time left
+	waitedInVain          // the client left
+)
+
+// awaitFlight waits for another request's answer. However often this one waits, it has one time for that: its own for the head of an answer.
+func (x *Exchange) awaitFlight(c *caching, f *cache.Flight) waiting {
+	if !c.query.Waited {
+		x.begun = mono.Now()
+		if x.setDue(); x.due == 0 {
+			x.due = x.begun.Add(longStall)
+		}
 	}
-	again := false
+	c.query.Waited = true
 	for {
-		d := due.Sub(mono.Now())
-		again = d > 0 && f.Wait(min(d, lookEveryWait), nil)
-		if again || d <= 0 || f.Over() {
-			break
-		}
-		if f.Overtake(mono.Now().Add(-slowClient)) {
-			again = true
-			break
-		}
-		if x.car.Gone() {
-			return false
+		now := mono.Now()
+		c.query.Now = now
+		d := x.due.Sub(now)
+		switch {
+		case d <= 0:
+			c.query.Alone = true
+			return waitedTooLong
+		case f.Wait(min(d, lookEveryWait), nil), f.Overtake(mono.Now().Add(-slowClient)):
+			c.query.Now = mono.Now()
+			return waitedEnough
+		case f.Over(): // now, or to no avail
+			c.query.Alone, c.query.Now = !f.Wait(0, nil), mono.Now()
+			return waitedEnough
+		case x.car.Gone():
+			return waitedInVain
 		}
 	}
-	c.query.Waited, c.query.Alone, c.query.Now = true, !again, mono.Now()
-	return true
 }
 
 // serveStored sends what is stored. Nothing is held of an endpoint then.
@@ -326,5 +361,8 @@ func (x *Exchange) invalidate() {
 	}
 	k := &x.spare.key
 	x.setCacheKey(k)
+	if o := &x.gw.outdated; o.wanted.Load() {
+		o.add(cache.Outdated(nil, method, k, x.car.Received()))
+	}
 	x.snap.cache.Invalidate(method, k, x.car.Received())
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
 
@@ -10,6 +11,67 @@ import (
 
 // Bodiless reports whether the request has no body.
 func (x *h1) Bodiless() bool { return x.body.Done() }
+
+// diverting are fields by which frameworks and servers let a request stand for another: of another method, path or host. Nothing of what an
+// endpoint answers to such a one may be kept as the answer to what was asked for.
+var diverting = [...]string{"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url", "x-original-host", "x-host"}
+
+// Diverts reports whether the request has one of them.
+func (x *h1) Diverts() bool {
+	for i := range x.req.Fields {
+		name := x.req.Name(i)
+		if len(name) < len("x-host") || name[0]|0x20 != 'x' || name[1] != '-' {
+			continue
+		}
+		for _, d := range diverting {
+			if len(d) == len(name) && http1.EqualFold(name, d) && x.forwards(i) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// claims are fields by which proxies say more of what a client asked for. They stand in for no client: those that do are in no key.
+var claims = [...]string{"x-forwarded-port", "x-forwarded-prefix", "x-forwarded-scheme", "x-forwarded-ssl"}
+
+// AppendClaims appends what such fields, and those for host and scheme, say beyond host and a usual scheme.
+func (x *h1) AppendClaims(dst, host []byte) []byte {
+	schemes := 0
+	for i := range x.req.Fields {
+		v, said := x.req.Value(i), false
+		switch x.req.Fields[i].Known {
+		case http1.XForwardedHost:
+			said = !bytes.Equal(v, host)
+		case http1.XForwardedProto:
+			schemes++
+			said = schemes > 1 || string(v) != "http" && string(v) != "https"
+		case http1.XForwardedOther:
+			for _, c := range claims {
+				said = said || len(c) == len(x.req.Name(i)) && http1.EqualFold(x.req.Name(i), c)
+			}
+		}
+		if said && x.forwards(i) {
+			dst = appendClaim(dst, x.req.Name(i), v)
+		}
+	}
+	return dst
+}
+
+// appendClaim appends a field, its name in lower case.
+func appendClaim[T []byte | string](dst []byte, name, value T) []byte {
+	at := len(dst)
+	dst = append(append(dst, name...), ':')
+	for i := at; i < len(dst); i++ {
+		if c := dst[i]; 'A' <= c && c <= 'Z' {
+			dst[i] = c | 0x20
+		}
+	}
+	return append(append(dst, value...), 0)
+}
+
+// BareQuery reports whether the target ends in a question mark.
+func (x *h1) BareQuery() bool { return x.hasQuery && x.query == "" }
 
 // Upgrades reports whether the client asks to leave HTTP.
 func (x *h1) Upgrades() bool { return x.req.UpgradeOpt && x.wantsTunnel() }
@@ -68,6 +130,10 @@ func (x *h1) Serve(_ *Exchange, a *cache.Answer) {
 	x.answered = a.Status
 	x.startSettling()
 	x.capture.add(a.Body)
+	if len(a.Body) > http1.LargeBuffer {
+		a.Lend()
+		defer a.Return()
+	}
 	if x.Exchange.route.recode != nil {
 		changed, v := x.recastStored(a)
 		if v.Reason != Pass {

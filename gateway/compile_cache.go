@@ -41,7 +41,8 @@ func (p *compiler) routeCache(e *entry, c *config.Route) *cacheConf {
 		return nil
 	}
 	cc := &cacheConf{store: p.snap.cache, policy: cache.Policy{MaxObject: int64(k.MaxObject), TTL: k.TTL, StaleWhileRevalidate: k.StaleWhileRevalidate,
-		StaleIfError: k.StaleIfError, Coalesce: k.Coalesce}}
+		StaleIfError: k.StaleIfError, StaleUnderLoad: k.StaleUnderLoad, Heuristic: float64(k.Heuristic),
+		IgnoreClient: k.IgnoreClient, StoreCookies: k.IgnoreCookies, Coalesce: k.Coalesce}}
 	_, name, _ := strings.Cut(k.Tags, ":")
 	cc.policy.Tags = strings.ToLower(name)
 	for _, d := range k.Key {
@@ -56,7 +57,7 @@ func (p *compiler) routeCache(e *entry, c *config.Route) *cacheConf {
 			}
 		}
 	}
-	cc.identity = identity(c.Name, c.Pool, fmt.Sprint(c.Split), fmt.Sprint(c.Rewrite), fmt.Sprint(c.Request), e.response.drop, p.dimensionMeaning(k.Key))[:16]
+	cc.identity = identity(c.Name, c.Pool, fmt.Sprint(c.Split), fmt.Sprint(c.Rewrite), fmt.Sprint(c.Request), e.response.drop, k.IgnoreCookies, p.dimensionMeaning(k.Key))[:16]
 	for r := range cc.results {
 		cc.results[r] = p.gw.hub.CacheRequests(c.Name, cacheResultNames[r])
 	}

@@ -115,6 +115,12 @@ type carrier interface {
 	// SentField returns value i of the fields of that lower-case name that an endpoint gets, but for what the route adds, and how many
 	// there are up to that one.
 	SentField(name string, i int) (value string, n int)
+	// AppendClaims appends what fields of proxies say of host, scheme, port and prefix, but for that host and a usual scheme, given once.
+	AppendClaims(dst, host []byte) []byte
+	// Diverts reports whether the request has a field by which some endpoints take it for another than its line says.
+	Diverts() bool
+	// BareQuery reports whether the request's target ends in a question mark.
+	BareQuery() bool
 	// Bodiless, Upgrades and Certified report whether the request has no body, asks to leave HTTP, and comes with a client certificate.
 	Bodiless() bool
 	Upgrades() bool

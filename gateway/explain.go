@@ -81,6 +81,7 @@ type question struct {
 	authority string
 	path      string
 	query     string
+	bare      bool // the URL ends in a question mark
 	header    http.Header
 }
 
@@ -110,7 +111,7 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Exchange{gw: g, snap: s, car: q, start: mono.Now(), secure: secure, peerText: new(peerText)}
+	x := &Exchange{gw: g, snap: s, car: q, start: mono.Now(), secure: secure, off: g.pressure.off.Load(), peerText: new(peerText)}
 	if in.Remote == "" {
 		in.Remote = "127.0.0.1"
 	}
@@ -171,7 +172,7 @@ func ask(in Question) (*question, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	q := &question{method: in.Method, path: u.EscapedPath(), query: u.RawQuery, header: in.Header, authority: u.Host}
+	q := &question{method: in.Method, path: u.EscapedPath(), query: u.RawQuery, bare: u.ForceQuery, header: in.Header, authority: u.Host}
 	if q.header == nil {
 		q.header = http.Header{}
 	}

@@ -1,8 +1,26 @@
 package gateway
 
-import "weir/gateway/cache"
+import (
+	"slices"
+
+	"weir/gateway/cache"
+)
 
 func (q *question) Bodiless() bool  { return true }
+func (q *question) BareQuery() bool { return q.bare }
+func (q *question) AppendClaims(dst, host []byte) []byte {
+	for i, name := range append([]string{"x-forwarded-host", "x-forwarded-proto"}, claims[:]...) {
+		for n, v := range q.header.Values(name) {
+			if i > 1 || i == 0 && v != string(host) || i == 1 && (n > 0 || v != "http" && v != "https") {
+				dst = appendClaim(dst, name, v)
+			}
+		}
+	}
+	return dst
+}
+func (q *question) Diverts() bool {
+	return slices.ContainsFunc(diverting[:], func(name string) bool { return q.header.Get(name) != "" })
+}
 func (q *question) Upgrades() bool  { return q.header.Get("Upgrade") != "" }
 func (q *question) Certified() bool { return false }
 func (q *question) SentField(name string, i int) (string, int) {

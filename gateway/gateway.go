@@ -52,6 +52,7 @@ type Gateway struct {
 	floods     floodLog
 	mirrors    atomic.Int64 // under way
 	behind     atomic.Int64 // answers that are fetched behind stale ones
+	outdated   outbox
 
 	install  sync.Mutex // one Install at a time
 	live     *live
@@ -71,7 +72,8 @@ type Gateway struct {
 // New returns a gateway without a configuration; Install gives it one. Run must run until Close.
 func New(o Options) *Gateway {
 	g := &Gateway{hub: o.Hub, exprErrors: o.Hub.ExpressionErrors(), log: o.Log, http01: o.HTTP01, hasher: limiter.NewHasher(o.Secret), fleet: o.Fleet,
-		budget: limiter.NewBudget(defaultMemory), epoch: mono.Time(0).Wall().UnixNano(), callers: newCallers(), conns: map[*h1conn]struct{}{}, sessions: map[*session]struct{}{}, tunnels: map[*tunnel]struct{}{}, feeds: map[*feed]struct{}{}, idle: make(chan struct{})}
+		budget: limiter.NewBudget(defaultMemory), epoch: mono.Time(0).Wall().UnixNano(), callers: newCallers(), conns: map[*h1conn]struct{}{}, sessions: map[*session]struct{}{}, tunnels: map[*tunnel]struct{}{}, feeds: map[*feed]struct{}{}, idle: make(chan struct{}),
+		outdated: outbox{waiting: make(chan struct{}, 1)}}
 	for r := range g.refusals {
 		if r > 0 {
 			g.refusals[r] = o.Hub.Refusal(Reason(r).String())

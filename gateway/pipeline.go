@@ -289,10 +289,10 @@ func (g *Gateway) settle(x *Exchange) {
 		return
 	}
 	x.settled = true
-	x.closeCache()
 	end := mono.Now()
 	x.lease.Done(end)
 	x.leaveSeat(end)
+	x.closeCache() // who goes on in its place finds the seat free
 	x.download.end(end)
 	x.upload.end(end)
 	x.closeSlot()

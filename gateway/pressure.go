@@ -18,11 +18,12 @@ const (
 	noAccessLog
 	noRetries
 	noLimitFields
-	features = iota
+	noRevalidation // what is stale is served
+	features       = iota
 )
 
 // featureNames are those of the configuration, in the order of their bits.
-var featureNames = [features]string{"mirror", "access_log", "retries", "ratelimit_headers"}
+var featureNames = [features]string{"mirror", "access_log", "retries", "ratelimit_headers", "revalidation"}
 
 // degradedHeader tells an endpoint what is done without.
 const degradedHeader = "weir-degraded"
@@ -83,6 +84,9 @@ func (p *compiler) compilePressure() error {
 		level := shaping.DegradeLevel{At: float64(d.At)}
 		for _, name := range d.Disable {
 			level.Features |= 1 << slices.Index(featureNames[:], name)
+		}
+		if d.ServeStale {
+			level.Features |= noRevalidation
 		}
 		c.levels = append(c.levels, level)
 	}

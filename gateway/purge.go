@@ -44,13 +44,18 @@ func (g *Gateway) purge(p cache.Purge) int {
 	return 0
 }
 
-// HearPurge does what another gateway has been told to forget.
+// HearPurge does what another gateway has been told to forget, up to what is no order.
 func (g *Gateway) HearPurge(frame []byte) error {
-	p, _, err := cache.ParsePurge(frame)
-	if err == nil {
+	for {
+		p, rest, err := cache.ParsePurge(frame)
+		if err != nil {
+			return err
+		}
 		g.purge(p)
+		if frame = rest; len(frame) == 0 {
+			return nil
+		}
 	}
-	return err
 }
 
 // normalURL has the path of a URL in the form that those of requests have; what has none stays as it is.
@@ -83,6 +88,12 @@ func (g *Gateway) CacheStats() (telemetry.CacheStats, bool) {
 		return telemetry.CacheStats{}, false
 	}
 	s := c.Stats()
+	refused := map[string]int64{"purged": s.Voided}
+	for f, n := range s.Refused {
+		if f >= int(cache.Forbidden) {
+			refused[strings.ReplaceAll(cache.Fate(f).String(), " ", "_")] = n
+		}
+	}
 	return telemetry.CacheStats{Entries: s.Resources, Bytes: s.Bytes, MaxBytes: s.MaxBytes, Filling: s.Filling,
-		Stored: s.Stored, Freshened: s.Freshened, Evicted: s.Evicted, Purged: s.Purged, TooLarge: s.TooLarge, NoRoom: s.NoRoom}, true
+		Stored: s.Stored, Freshened: s.Freshened, Evicted: s.Evicted, Purged: s.Purged, Lent: s.Lent, Untold: int64(g.outdated.untold.Load()), Refused: refused}, true
 }

@@ -149,12 +149,17 @@ func (r *round) openBody() *io.PipeReader {
 // run waits for the answer's head. Close waits for it.
 func (r *round) run() {
 	defer close(r.done)
-	if r.resp, r.err = r.link.transport.RoundTrip(r.request); r.err != nil && !r.wrote.Load() && r.ctx.Err() == nil && !r.link.dead.Load() && !errors.Is(r.err, errNotActedOn) {
+	if r.resp, r.err = r.link.transport.RoundTrip(r.request); r.err != nil && r.headTooLong() {
 		r.err = errTooLong
 	}
 	if r.err != nil && r.body != nil {
 		r.body.CloseWithError(r.err) //nolint:errcheck // it has none
 	}
+}
+
+// headTooLong reports whether nothing else can be why the head was not sent.
+func (r *round) headTooLong() bool {
+	return !r.wrote.Load() && r.ctx.Err() == nil && !r.link.dead.Load() && !errors.Is(r.err, errNotActedOn) && !errors.Is(r.err, errNoExtendedConnect)
 }
 
 // abandon resets the stream. The library looks at the context only when it does not wait for more of the body.

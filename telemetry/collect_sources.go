@@ -139,12 +139,15 @@ func (s sink) cache(c CacheStats, ok bool) {
 	s.gauge(cacheBytes, float64(c.Bytes))
 	s.gauge(cacheMax, float64(c.MaxBytes))
 	s.gauge(cacheFilling, float64(c.Filling))
+	s.gauge(cacheLent, float64(c.Lent))
 	s.counter(cacheStored, uint64(c.Stored))
 	s.counter(cacheFreshened, uint64(c.Freshened))
 	s.counter(cacheEvicted, uint64(c.Evicted))
 	s.counter(cachePurged, uint64(c.Purged))
-	s.counter(cacheRefused, uint64(c.TooLarge), "too_large")
-	s.counter(cacheRefused, uint64(c.NoRoom), "no_room")
+	s.counter(cacheUntold, uint64(c.Untold))
+	for reason, n := range c.Refused {
+		s.counter(cacheRefused, uint64(n), reason)
+	}
 }
 
 func (s sink) tokens(t TokenStats, ok bool) {

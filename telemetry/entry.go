@@ -31,6 +31,7 @@ type Entry struct {
 	CloseCode                 int        // status of a WebSocket's end (RFC 6455, section 7.4.1)
 	Ended                     string     // who or what ended a tunnel or an event stream, if not its own end
 	Attempts                  int        // at upstreams
+	Cache                     string     // what a route's cache did for it: a result of cache_requests_total
 	UserAgent, Referer        string     // a query in Referer is redacted like Query
 	TLS                       bool
 	Dimensions                []EntryDimension // at most 32 are written
@@ -107,6 +108,7 @@ func appendEntry(dst []byte, e *Entry, secretQuery []string) []byte {
 	if e.Attempts != 0 {
 		dst = appendInt(dst, `,"attempts":`, int64(e.Attempts))
 	}
+	dst = appendField(dst, `,"cache":`, e.Cache, maxWord)
 	dst = appendField(dst, `,"priority":`, e.Priority, maxWord)
 	dst = appendField(dst, `,"policy":`, e.Policy, maxWord)
 	dst = appendField(dst, `,"reason":`, e.Reason, maxWord)

@@ -19,7 +19,7 @@ func someEntry() *Entry {
 		Duration: 12_345_678, Upstream: 11 * time.Millisecond, Queue: 999 * time.Nanosecond,
 		Method: "GET", Host: "api.example.com", Path: "/v1/x", Query: "a=1&b=2", Proto: "HTTP/1.1", Status: 429,
 		Route: "v1", Pool: "api", Endpoint: "127.0.0.1:9001", Policy: "tenant", Reason: "limited", RequestID: "r1", TraceID: "t1",
-		Client: netip.MustParseAddr("::ffff:192.0.2.7"), BytesIn: 3, BytesOut: 45, Attempts: 2,
+		Client: netip.MustParseAddr("::ffff:192.0.2.7"), BytesIn: 3, BytesOut: 45, Attempts: 2, Cache: "miss",
 		UserAgent: "curl/8", Referer: "https://example.com/?a=1", TLS: true,
 		Dimensions: []EntryDimension{{Name: "tenant", Value: "acme"}, {Name: "api_key", Value: "hunter2", Secret: true}},
 		Error:      "connection reset",
@@ -35,7 +35,7 @@ func TestLine(t *testing.T) {
 	}
 	f(someEntry(), nil, `{"time":"2026-03-04T04:06:07.089Z","client":"192.0.2.7","method":"GET","host":"api.example.com","path":"/v1/x",`+
 		`"query":"a=1&b=2","proto":"HTTP/1.1","tls":true,"status":429,"duration_ms":12.345,"upstream_ms":11.000,"queue_ms":0.000,`+
-		`"bytes_in":3,"bytes_out":45,"route":"v1","pool":"api","endpoint":"127.0.0.1:9001","attempts":2,"policy":"tenant","reason":"limited",`+
+		`"bytes_in":3,"bytes_out":45,"route":"v1","pool":"api","endpoint":"127.0.0.1:9001","attempts":2,"cache":"miss","policy":"tenant","reason":"limited",`+
 		`"error":"connection reset","request_id":"r1","trace_id":"t1","user_agent":"curl/8","referer":"https://example.com/?a=1",`+
 		`"dimensions":{"tenant":"acme","api_key":"[redacted]"}}`)
 	f(&Entry{Status: 200, GRPC: true}, nil, `{"time":"0001-01-01T00:00:00.000Z","method":"","path":"","status":200,"grpc_status":0,"duration_ms":0.000,"bytes_in":0,"bytes_out":0}`)

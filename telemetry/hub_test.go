@@ -124,7 +124,7 @@ weir_cache_entries 3
 # HELP weir_cache_bytes Memory of what is kept.
 # TYPE weir_cache_bytes gauge
 weir_cache_bytes 4000
-# HELP weir_cache_refused_total Bodies that were not kept: too_large, longer than allowed; no_room, too much was on its way.
+# HELP weir_cache_refused_total Answers to GET that were not kept: forbidden by no-store, private or Authorization; unfit, a status or a kind that is not kept; silent on how long they are fresh; varies, by * or too much; cookie, see ignore_cookies; too_large; no_room, too much was on its way or being sent; purged while they came.
 # TYPE weir_cache_refused_total counter
 weir_cache_refused_total{reason="no_room"} 9
 weir_cache_refused_total{reason="too_large"} 8

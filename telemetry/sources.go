@@ -89,9 +89,10 @@ type PeerLag struct {
 // CacheStats is what the cache counts.
 type CacheStats struct {
 	Entries                            int
-	Bytes, MaxBytes, Filling           int64
+	Bytes, MaxBytes, Filling, Lent     int64
 	Stored, Freshened, Evicted, Purged int64
-	TooLarge, NoRoom                   int64
+	Untold                             int64
+	Refused                            map[string]int64 // by reason
 }
 
 // StoreStats is what the store of strict policies counts.

@@ -60,7 +60,7 @@ func someSources() Sources {
 			return StoreStats{Up: true, Calls: 9, Failed: 2, Dropped: 1, Bounds: []time.Duration{time.Millisecond}, Latency: []uint64{4, 3}, LatencySum: time.Second}, true
 		},
 		Cache: func() (CacheStats, bool) {
-			return CacheStats{Entries: 3, Bytes: 4000, MaxBytes: 1 << 20, Filling: 50, Stored: 6, Freshened: 2, Evicted: 1, Purged: 7, TooLarge: 8, NoRoom: 9}, true
+			return CacheStats{Entries: 3, Bytes: 4000, MaxBytes: 1 << 20, Filling: 50, Stored: 6, Freshened: 2, Evicted: 1, Purged: 7, Lent: 70, Refused: map[string]int64{"no_room": 9, "too_large": 8}}, true
 		},
 		AccessLogDropped: func() uint64 { return 4 },
 	}

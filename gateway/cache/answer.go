@@ -59,6 +59,22 @@ type Answer struct {
 	part      span
 	size      int64
 	kind      rangeKind
+	body      *body
+}
+
+// Lend notes that Body is being sent, which may take long; Return that it is over. A body that is lent and not stored any more is memory
+// beyond MaxSize: while more is lent than may be stored, nothing is, so that clients that read slowly cannot have more and more kept for them.
+func (a *Answer) Lend() {
+	if b := a.body; b != nil && b.lent.Add(1) == 1 {
+		a.cache.lent.Add(int64(cap(b.bytes)))
+	}
+}
+
+// Return ends what Lend began.
+func (a *Answer) Return() {
+	if b := a.body; b != nil && b.lent.Add(-1) == 0 {
+		a.cache.lent.Add(-int64(cap(b.bytes)))
+	}
 }
 
 // AppendFields appends the header lines that are another for every answer: Age, Content-Range, Cache-Status (RFC 9211).
@@ -133,7 +149,8 @@ func (a *Answer) serve(q *Query, s *stored) {
 		a.Status, a.Head, a.Length = 304, s.brief, -1
 		return
 	}
-	a.Status, a.Head, a.Body, a.Length = s.status, s.head, s.body, int64(len(s.body))
+	a.Status, a.Head, a.Body, a.Length = s.status, s.head, s.body.bytes, int64(len(s.body.bytes))
+	a.body = s.body
 	if s.status == 204 {
 		a.Length = -1
 	}
@@ -145,7 +162,7 @@ func (a *Answer) serve(q *Query, s *stored) {
 	a.size = a.Length
 	switch a.kind {
 	case onePart:
-		a.Status, a.Body, a.Length = 206, s.body[a.part.from:a.part.to], a.part.to-a.part.from
+		a.Status, a.Body, a.Length = 206, s.body.bytes[a.part.from:a.part.to], a.part.to-a.part.from
 	case unsatisfiable:
 		a.Status, a.Head, a.Body, a.Length = 416, nil, nil, 0
 	}

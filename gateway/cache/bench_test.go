@@ -73,7 +73,7 @@ func TestHitAllocates(t *testing.T) {
 	f("206", 206, "range", "bytes=10-20", plain)
 	f("client's wishes", 200, "cache-control", "max-age=30, max-stale, min-fresh=1", plain)
 	f("stale", 200, "", "", func(s *sim, q *Query) Answer {
-		q.Now, q.Lenient = s.now.Add(2*time.Minute), true
+		s.p.StaleUnderLoad, q.Now, q.Loaded = time.Hour, s.now.Add(2*time.Minute), true
 		return s.c.Lookup(q)
 	})
 	f("unsafe method on nothing", 200, "", "", func(s *sim, q *Query) Answer {

@@ -29,6 +29,7 @@ type Cache struct {
 
 	maxFilling atomic.Int64
 	filling    atomic.Int64 // bytes of what is on its way
+	lent       atomic.Int64 // bytes of bodies that answers have still to send, each counted once
 
 	shards [shards]shard
 	tags   tagIndex
@@ -153,7 +154,9 @@ func (c *Cache) isSolo(hash uint64, now mono.Time) bool {
 }
 
 type counters struct {
-	stored, freshened, evicted, purged, tooLarge, noRoom, voided atomic.Int64
+	stored, freshened, evicted, purged, voided atomic.Int64
+
+	refused [fates]atomic.Int64
 }
 
 // Stats of a cache. Counters go up since it was made.
@@ -161,22 +164,28 @@ type Stats struct {
 	Resources           int   // keys with something stored
 	Bytes, MaxBytes     int64 // of what is stored
 	Filling, MaxFilling int64 // bytes of what is on its way
+	Lent                int64 // bytes of bodies that are being sent, see Answer.Lend
 	Stored, Freshened   int64 // responses
 	Evicted             int64 // resources, for want of room
 	Purged              int64 // variants purged or invalidated
-	TooLarge, NoRoom    int64 // bodies given up: longer than allowed; too much on its way
 	Voided              int64 // fills that a purge or an invalidation came before
+
+	Refused [fates]int64 // responses to GET that were not stored, by Fate
 }
 
 // Stats returns what there is now.
 func (c *Cache) Stats() Stats {
 	k := &c.counters
-	return Stats{
+	s := Stats{
 		Resources: c.mem.EstimatedSize(), Bytes: int64(c.mem.WeightedSize()), MaxBytes: int64(c.mem.GetMaximum()),
-		Filling: c.filling.Load(), MaxFilling: c.maxFilling.Load(),
+		Filling: c.filling.Load(), MaxFilling: c.maxFilling.Load(), Lent: c.lent.Load(),
 		Stored: k.stored.Load(), Freshened: k.freshened.Load(), Evicted: k.evicted.Load(), Purged: k.purged.Load(),
-		TooLarge: k.tooLarge.Load(), NoRoom: k.noRoom.Load(), Voided: k.voided.Load(),
+		Voided: k.voided.Load(),
 	}
+	for f := range k.refused {
+		s.Refused[f] = k.refused[f].Load()
+	}
+	return s
 }
 
 const shards = 64

@@ -88,7 +88,7 @@ func (s *stored) part(r Fields) (span, rangeKind) {
 	if !ok || s.status != 200 || has2(r, "range") || !s.ifRange(r) {
 		return span{}, wholeBody
 	}
-	return parseRange(v, int64(len(s.body)))
+	return parseRange(v, int64(len(s.body.bytes)))
 }
 
 // ifRange reports whether If-Range, if it is there, holds (RFC 9110, section 13.1.5): it needs a strong validator.

@@ -17,8 +17,8 @@
 // For each [Key], which is a URL and values of dimensions, a resource: its variants by Vary, the latest first, each with the request's values
 // of those fields. A resource is looked up by a hash of 64 bits with a secret, and its whole key compared, so that keys that collide only
 // replace each other. Variants and resources do not change: what freshens a variant makes another with the same body, and a new resource in place of the
-// old, in one step. So whoever has an answer may go on sending it, whatever is purged or evicted meanwhile; its memory is the collector's then, and not
-// counted any more.
+// old, in one step. So whoever has an answer may go on sending it, whatever is purged or evicted meanwhile; its memory is the collector's then, and
+// counted no more but for long bodies that are lent: see [Answer.Lend].
 //
 // Memory is bounded by MaxSize: an eighth (of small caches up to a half) for bodies on their way, the rest for what is stored, which is counted in
 // bytes with keys, heads, tags and an estimate for the structs. What to keep is decided by adaptive W-TinyLFU (github.com/maypok86/otter): a newcomer
@@ -28,7 +28,7 @@
 // # Waiting
 //
 // With Coalesce, requests for a key that differ in no field that its latest variant varies by wait for the first of them. When it lands, they ask again;
-// if it was aborted one of them goes in its place. They go on at once when the head says that the response is not for all, and for ten seconds
+// if it was aborted one of them goes in its place. Who is known (Authorization) and who is not do not wait for each other. They go on at once when the head says that the response is not for all, and for ten seconds
 // nobody waits for that key. A request that wants a fresh answer (no-cache), a conditional or partial one on a miss, and one with HEAD neither waits nor is waited for.
 //
 // # Purging
@@ -43,6 +43,10 @@
 //     One that is stale at once is stored only if it has a validator and says so itself, or may be served stale.
 //   - Of several values of a directive the first counts; one that is not a number makes stale.
 //   - no-cache and private with field names keep these fields from being stored, and nothing else.
+//   - A status that speaks of the request (400, 416, 431 and the like) is not stored, and makes nothing forgotten; neither are bodies that do not end.
+//   - A response that says nothing of its freshness is not stored for a request with Cookie, unless it varies by that; see Policy.StoreCookies.
+//   - What a 304 freshens is stored only if it is still there: a purge is not undone. What was purged does not stand in for an error.
+//   - RateLimit, X-RateLimit-* and Weir-* of a response are one client's account, and not stored.
 //   - Set-Cookie keeps a response from being stored unless it says public or s-maxage; see Policy.StoreCookies.
 //   - s-maxage forbids stale answers by configuration or by the client's wish, but not a stale-while-revalidate or stale-if-error
 //     of the same response; must-revalidate, proxy-revalidate and no-cache forbid both.

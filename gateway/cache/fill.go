@@ -6,6 +6,7 @@ func (f *Flight) Fill(p []byte) bool {
 		return false
 	}
 	if n := len(f.body) + len(p); n > cap(f.body) && !f.grow(n) {
+		f.cache.counters.refused[f.fate].Add(1)
 		f.unshare(f.making.came)
 		f.land(true)
 		f.Abort()
@@ -20,7 +21,6 @@ func (f *Flight) grow(n int) bool {
 	most := f.cache.room(f.policy)
 	if int64(n) > most {
 		f.fate = TooLarge
-		f.cache.counters.tooLarge.Add(1)
 		return false
 	}
 	size := int64(max(2*cap(f.body), minBody))
@@ -39,9 +39,12 @@ func (f *Flight) grow(n int) bool {
 // book counts n more bytes as on their way, if there is room for them.
 func (f *Flight) book(n int64) bool {
 	c := f.cache
-	if c.filling.Add(n) > c.maxFilling.Load() {
+	most := c.maxFilling.Load()
+	if f.booked+n > firstBody {
+		most -= most / 4 // long bodies to slow clients leave room for short ones
+	}
+	if c.filling.Add(n) > most || c.lent.Load() > int64(c.mem.GetMaximum()) {
 		c.filling.Add(-n)
-		c.counters.noRoom.Add(1)
 		return false
 	}
 	f.booked += n
@@ -57,27 +60,31 @@ func (f *Flight) Commit() bool {
 	}
 	f.fate = NotAsked
 	s := f.making
-	s.body = f.body
-	if cap(s.body)-len(s.body) > len(s.body)/8 {
-		s.body = append(make([]byte, 0, len(s.body)), s.body...)
+	s.body = &body{bytes: f.body}
+	if n := len(f.body); cap(f.body)-n > n/8 {
+		s.body.bytes = append(make([]byte, 0, n), f.body...)
 	}
-	if !f.store(s) {
+	if !f.store(s, nil) {
 		return false
 	}
 	f.cache.counters.stored.Add(1)
 	if s.reusable(s.came) {
-		f.cache.unmarkSolo(f.hash)
+		f.cache.unmarkSolo(f.soloHash())
 	}
 	return true
 }
 
-// store puts s where it can be found, unless it has been purged or invalidated meanwhile.
-func (f *Flight) store(s *stored) bool {
+// store puts s where it can be found, unless it has been purged or invalidated meanwhile; or, if it was made of what was stored, that is not
+// stored any more.
+func (f *Flight) store(s, of *stored) bool {
 	c, stored := f.cache, false
 	c.purges.mu.RLock()
 	defer c.purges.mu.RUnlock()
 	if !c.purges.hitLocked(f.since, f.key.URL(), s.tags) {
 		c.update(f.hash, func(r *resource) *resource {
+			if of != nil && !r.has(of) {
+				return r
+			}
 			n := r.with(f, s)
 			if stored = c.list(f); stored {
 				return n

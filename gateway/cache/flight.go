@@ -24,6 +24,7 @@ type Flight struct {
 	why forward // why it went on its way
 
 	authorized bool // the request has Authorization, or what counts as that
+	cookie     bool // it has Cookie
 
 	// For Begin and after it.
 	request Request
@@ -59,9 +60,10 @@ const (
 	Cookie         // see Policy.StoreCookies
 	TooLarge
 	NoRoom // too much is on its way
+	fates
 )
 
-var fateText = [...]string{"not asked", "stored", "freshened", "failed", "unmatched", "forbidden", "unfit", "silent", "varies", "cookie", "too large", "no room"}
+var fateText = [fates]string{"not asked", "stored", "freshened", "failed", "unmatched", "forbidden", "unfit", "silent", "varies", "cookie", "too large", "no room"}
 
 func (f Fate) String() string { return fateText[f] }
 
@@ -70,7 +72,10 @@ func (c *Cache) newFlight(l *look) *Flight {
 	f.key = Key{b: append([]byte(nil), l.q.Key.b...), url: l.q.Key.url, origin: l.q.Key.origin}
 	f.urlHash = c.hash(f.key.URL())
 	f.second = l.found.secondary(c.seed, l.q.Request)
-	f.authorized = l.q.Known || has(l.q.Request, "authorization")
+	f.cookie = has(l.q.Request, "cookie")
+	if f.authorized = l.authorized(); f.authorized {
+		f.second = ^f.second
+	}
 	return f
 }
 
@@ -110,6 +115,9 @@ func (f *Flight) Begin(q *Query, r Response, wall time.Time) Fate {
 	at := instant{q.Now, wall.Unix()}
 	f.fate = f.begin(q, r, at)
 	f.request = nil
+	if f.fate >= Forbidden && !f.head {
+		f.cache.counters.refused[f.fate].Add(1)
+	}
 	switch f.fate {
 	case Failed: // who waits, waits for Rescue too
 	case Stores:
@@ -145,7 +153,7 @@ func (f *Flight) leave(status int, at instant) {
 		f.forget()
 	case status < 500:
 		f.unshare(at.mono)
-		if !f.head && status != 304 && status != 206 && !f.authorized {
+		if !f.head && ofTarget(status) && !f.authorized {
 			f.forget()
 		}
 	}
@@ -155,7 +163,7 @@ func (f *Flight) leave(status int, at instant) {
 // unshare has nobody wait for what answers one request only.
 func (f *Flight) unshare(now mono.Time) {
 	if f.shared {
-		f.cache.markSolo(f.hash, now)
+		f.cache.markSolo(f.soloHash(), now)
 	}
 }
 
@@ -170,7 +178,7 @@ func (f *Flight) begin(q *Query, r Response, at instant) Fate {
 	switch status := r.Status(); {
 	case status == 304 && f.conditional():
 		return f.freshen(r, at)
-	case failure(status) && f.rescuable(q):
+	case failure(status) && f.rescuable(q.Request, q.Now):
 		return Failed
 	case f.head:
 		return f.update(r, at)
@@ -186,12 +194,14 @@ func (f *Flight) begin(q *Query, r Response, at instant) Fate {
 	if why := f.complete(s, r, &d, at); why != Stores {
 		return why
 	}
+	if f.presumes(s, &d) {
+		return Cookie
+	}
 	f.making, f.length = s, -1
 	if n, ok := number(first(r, "content-length")); ok {
 		f.length = n
 	}
 	if f.length > f.cache.room(f.policy) {
-		f.cache.counters.tooLarge.Add(1)
 		return TooLarge
 	}
 	if !f.book(s.weight()) {
@@ -206,7 +216,7 @@ func failure(status int) bool { return status == 500 || status >= 502 && status 
 // Rescue returns an answer from what is stored after the upstream failed: it could not be reached, or Begin said Failed. It is not ok
 // if stale-if-error does not allow that. status is that of the error, 0 if there was no response.
 func (f *Flight) Rescue(q *Query, status int) (a Answer, ok bool) {
-	if !f.rescuable(q) {
+	if q.Request == nil || !f.rescuable(q.Request, q.Now) {
 		return Answer{}, false
 	}
 	s := f.cache.shard(f.urlHash)
@@ -219,13 +229,37 @@ func (f *Flight) Rescue(q *Query, status int) (a Answer, ok bool) {
 	return a, true
 }
 
-func (f *Flight) rescuable(q *Query) bool {
-	if f.base == nil || q.Request == nil {
+// rescuable reports whether what is stored may be sent in place of an error to a request; nil is nobody's. What was purged
+// since may not, and whoever waited for f may have been selected something else.
+func (f *Flight) rescuable(r Request, now mono.Time) bool {
+	if f.base == nil || f.outdated() {
 		return false
 	}
 	d := blank
-	if !f.policy.IgnoreClient {
-		d = requestDirectives(q.Request)
+	if r != nil && !selects(f.base.vary, r) {
+		return false
 	}
-	return f.base.forgives(&d, q.Now)
+	if r != nil && !f.policy.IgnoreClient {
+		d = requestDirectives(r)
+	}
+	return f.base.forgives(&d, now)
+}
+
+// outdated reports whether what f is to validate was purged or invalidated meanwhile.
+func (f *Flight) outdated() bool {
+	s := f.cache.shard(f.urlHash)
+	s.mu.Lock()
+	void := f.void
+	s.mu.Unlock()
+	return void || f.cache.purges.hits(f.since, f.key.URL(), f.base.tags)
+}
+
+// soloHash is that under which is remembered that waiting is of no use: for who is known another than for the rest.
+func (f *Flight) soloHash() uint64 { return soloHash(f.hash, f.authorized) }
+
+func soloHash(hash uint64, authorized bool) uint64 {
+	if authorized {
+		return ^hash
+	}
+	return hash
 }

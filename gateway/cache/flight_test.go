@@ -95,7 +95,7 @@ func TestKeysThatCollide(t *testing.T) {
 	}
 	b.Flight.Fill([]byte("b"))
 	b.Flight.Commit()
-	if r := s.c.get(hash, q.Key); r == nil || len(r.variants) != 1 || string(r.variants[0].body) != "b" {
+	if r := s.c.get(hash, q.Key); r == nil || len(r.variants) != 1 || string(r.variants[0].body.bytes) != "b" {
 		t.Errorf("%+v", r)
 	}
 	_, a = s.ask("/a")
@@ -168,7 +168,7 @@ func TestFillingIsBounded(t *testing.T) {
 		}
 		flights = append(flights, a.Flight)
 	}
-	if s.c.Stats().NoRoom == 0 {
+	if s.c.Stats().Refused[NoRoom] == 0 {
 		t.Error("none was given up")
 	}
 	for _, f := range flights {

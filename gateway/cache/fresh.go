@@ -33,6 +33,21 @@ func heuristically(status int) bool {
 	return false
 }
 
+// ofRequest reports whether a status speaks of how the request was made, or by whom, more than of what it asked for: it depends on fields
+// that are in no key, and stored it would let one client have everybody refused.
+func ofRequest(status int) bool {
+	switch status {
+	case 400, 401, 406, 407, 408, 411, 412, 413, 415, 416, 417, 421, 425, 426, 428, 429, 431:
+		return true
+	}
+	return false
+}
+
+// ofTarget reports whether a status says that what was stored of a target is not what it is any more.
+func ofTarget(status int) bool {
+	return status >= 200 && status < 400 && status != 206 && status != 304 || status == 404 || status == 410
+}
+
 // understood reports whether the package knows what a status asks of a cache (RFC 9111, section 5.2.2.3).
 func understood(status int) bool {
 	switch status {
@@ -117,7 +132,7 @@ func lifetime(p *Policy, r Response, d *directives, date int64, at instant) (lif
 		return p.TTL, false
 	}
 	if modified, ok := fieldDate(r, "last-modified", at); ok && modified < date && p.Heuristic > 0 {
-		share := min(date-modified, maxSeconds) * int64(p.Heuristic) / 100
+		share := float64(min(date-modified, maxSeconds)) * p.Heuristic
 		return min(time.Duration(share)*time.Second, heuristicLimit), false
 	}
 	return 0, false
@@ -140,13 +155,15 @@ type use uint8
 const (
 	useFresh   use = iota
 	useStale       // allowed, with nothing to be done
+	useLenient     // allowed because of load
 	useBehind      // allowed while it is revalidated
 	useRefused     // the client wants it validated
 	useExpired     // must be validated
 )
 
-// judge says whether the response may be used at now for a client with wishes d (RFC 9111, sections 4.2 and 5.2.1; RFC 5861, 3).
-func (t *timing) judge(d *directives, now mono.Time, lenient bool) use {
+// judge says whether the response may be used at now for a client with wishes d (RFC 9111, sections 4.2 and 5.2.1; RFC 5861, 3). Until lenient it
+// may though it is stale.
+func (t *timing) judge(d *directives, now, lenient mono.Time) use {
 	switch {
 	case t.always:
 		return useExpired
@@ -166,13 +183,24 @@ func (t *timing) judge(d *directives, now mono.Time, lenient bool) use {
 	if aged || d.minFresh != none {
 		return useExpired
 	}
+	if now < lenient {
+		return useLenient
+	}
 	if now < t.whileRevalidate {
 		return useBehind
 	}
-	if !t.strict && (lenient || d.maxStale != none && now.Sub(t.fresh) <= d.maxStale) {
+	if !t.strict && d.maxStale != none && now.Sub(t.fresh) <= d.maxStale {
 		return useStale
 	}
 	return useExpired
+}
+
+// lenient is until when the response may be served for want of means to get another.
+func (t *timing) lenient(p *Policy) mono.Time {
+	if t.strict {
+		return t.ifError
+	}
+	return max(t.ifError, t.fresh.Add(p.StaleUnderLoad))
 }
 
 // forgives reports whether the response may be served at now although the upstream failed: by stale-if-error of the response, the

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"strings"
 	"time"
 
 	"weir/internal/mono"
@@ -10,7 +11,7 @@ import (
 func (f *Flight) storable(r Response, d *directives) Fate {
 	status := r.Status()
 	switch {
-	case status < 200, status == 206, status == 304, has(r, "content-range"):
+	case status < 200, status == 206, status == 304, has(r, "content-range"), ofRequest(status), endless(r):
 		return Unfit
 	case d.has(mustUnderstand) && !understood(status):
 		return Unfit
@@ -26,6 +27,19 @@ func (f *Flight) storable(r Response, d *directives) Fate {
 		return Cookie
 	}
 	return Stores
+}
+
+// endless reports whether a body is made not to end: those who wait for it would wait for nothing.
+func endless(r Response) bool {
+	v, _, _ := strings.Cut(first(r, "content-type"), ";")
+	v = trim(v)
+	return is(v, "text/event-stream") || is(v, "multipart/x-mixed-replace")
+}
+
+// presumes reports whether s is stored by what the policy says and not by what the response does, and to a request with a cookie, by which it may
+// not have been selected: then what is one client's might be sent to others.
+func (f *Flight) presumes(s *stored, d *directives) bool {
+	return f.cookie && !f.policy.StoreCookies && !s.explicit && !d.has(public|noCache) && !varies(s.vary, "cookie")
 }
 
 func (d *directives) withholds(name string) bool {
@@ -58,7 +72,7 @@ func (f *Flight) update(r Response, at instant) Fate {
 	n, sized := number(first(r, "content-length"))
 	tag, modified := first(r, "etag"), first(r, "last-modified")
 	switch {
-	case tag != f.base.etag, modified != f.base.lastModified, sized && n != int64(len(f.base.body)), tag == "" && modified == "":
+	case tag != f.base.etag, modified != f.base.lastModified, sized && n != int64(len(f.base.body.bytes)), tag == "" && modified == "":
 		f.forget()
 		return Unfit
 	}
@@ -77,8 +91,9 @@ func (f *Flight) merge(r Response, at instant) Fate {
 		return Freshened // good for this request, for which it was validated
 	}
 	s.body = f.base.body
-	stored := why == Stores && s.useful(&d, at.mono) && f.store(s)
-	if !stored && !(f.authorized && !d.has(noStore|private)) { // what is for one who is known says nothing to others
+	presumes := f.presumes(s, &d)
+	stored := why == Stores && !presumes && s.useful(&d, at.mono) && f.store(s, f.base)
+	if !stored && !((f.authorized || presumes) && !d.has(noStore|private)) { // what is for one who is known says nothing to others
 		f.forget()
 	}
 	f.base = s

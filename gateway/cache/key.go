@@ -61,6 +61,12 @@ func (k *Key) Add(value string, ok bool) {
 	k.b = append(k.b, value...)
 }
 
+// Authority returns the authority of the URL, as a view.
+func (k *Key) Authority() []byte {
+	b := k.b[:k.origin]
+	return b[bytes.Index(b, []byte("//"))+2:]
+}
+
 // URL returns the URL, as a view.
 func (k *Key) URL() []byte { return k.b[:k.url] }
 

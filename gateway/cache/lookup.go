@@ -1,6 +1,10 @@
 package cache
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+
+	"weir/internal/mono"
+)
 
 // Lookup says what is to be done about a request: what is stored answers it, or it is forwarded, or it waits for another one's response.
 // A Flight must be ended: by Commit, or by Abort, which may be called in any case. A hit costs no allocation and copies nothing.
@@ -15,7 +19,7 @@ func (c *Cache) Lookup(q *Query) Answer {
 		a.why = forMethod
 		return a
 	}
-	if q.Body || has(q.Request, "if-match") || has(q.Request, "if-unmodified-since") { // for the origin alone: RFC 9111, section 4.3.2
+	if q.Bypass || has(q.Request, "if-match") || has(q.Request, "if-unmodified-since") { // for the origin alone: RFC 9111, section 4.3.2
 		return a
 	}
 	l := look{q: q, hash: maphash.Bytes(c.seed, q.Key.b), wants: requestDirectives(q.Request)}
@@ -32,9 +36,15 @@ func (c *Cache) Lookup(q *Query) Answer {
 		c.forward(&l, &a, forVary)
 		return a
 	}
-	switch l.base.judge(&l.wants, q.Now, q.Lenient) {
+	lenient := mono.Time(0)
+	if q.Loaded {
+		lenient = l.base.lenient(q.Policy)
+	}
+	switch l.base.judge(&l.wants, q.Now, lenient) {
 	case useFresh:
 		a.Outcome, a.why = Hit, notForwarded
+	case useLenient:
+		a.Outcome, a.why, a.detail = Stale, notForwarded, "load"
 	case useStale:
 		a.Outcome, a.why = Stale, notForwarded
 	case useBehind:
@@ -63,6 +73,9 @@ type look struct {
 	base  *stored   // of it what answers the request, or nil
 }
 
+// authorized reports whether the request is one of somebody who is known (RFC 9111, section 3.5).
+func (l *look) authorized() bool { return l.q.Known || has(l.q.Request, "authorization") }
+
 // forward makes a an answer for a request that must go to the upstream, or may wait for one that does.
 func (c *Cache) forward(l *look, a *Answer, why forward) {
 	q := l.q
@@ -80,7 +93,7 @@ func (c *Cache) forward(l *look, a *Answer, why forward) {
 	f.head, f.why = head, why
 	conditional := f.conditional()
 	plain := conditional || !has(q.Request, "if-none-match") && !has(q.Request, "if-modified-since") && !has(q.Request, "range")
-	f.shared = plain && !head && q.Policy.Coalesce && why != forRequest && !l.wants.has(noCache) && !c.isSolo(l.hash, q.Now)
+	f.shared = plain && !head && q.Policy.Coalesce && why != forRequest && !l.wants.has(noCache) && !c.isSolo(f.soloHash(), q.Now)
 	if other := c.launch(f, !q.Alone); other != nil {
 		a.Outcome, a.Await = Wait, other
 		return
@@ -93,7 +106,7 @@ func (c *Cache) forward(l *look, a *Answer, why forward) {
 
 // behind returns a flight to revalidate what is served stale, or nil if there is one already.
 func (c *Cache) behind(l *look) *Flight {
-	if l.q.Request.Method() != "GET" || l.q.Lenient {
+	if l.q.Request.Method() != "GET" || l.wants.has(noStore) {
 		return nil
 	}
 	f := c.newFlight(l)

@@ -14,12 +14,16 @@ type Policy struct {
 	// TTL is how long a response is fresh that does not say so itself, and whose status may be taken to be cacheable (RFC 9110,
 	// section 15.1). What a response says always comes first. 0: such responses are not stored, unless Heuristic is given.
 	TTL time.Duration
-	// Heuristic, if TTL is 0, is the percentage of the time since Last-Modified for which such a response is fresh, at most a
+	// Heuristic, if TTL is 0, is the share of the time since Last-Modified for which such a response is fresh, at most a
 	// day (RFC 9111, section 4.2.2). 0: none.
-	Heuristic int
+	Heuristic float64
 
 	// StaleWhileRevalidate and StaleIfError (RFC 5861) count for responses that do not say so themselves, and do not forbid it.
 	StaleWhileRevalidate, StaleIfError time.Duration
+
+	// StaleUnderLoad is for how long past its time a response is served to a query that says Loaded, and which may not say that itself
+	// but for its stale-if-error. What forbids stale answers forbids these.
+	StaleUnderLoad time.Duration
 
 	// Tags is the lower-case name of the response field that has the tags to purge by, between spaces or commas; "": none.
 	Tags string
@@ -41,11 +45,11 @@ type Query struct {
 	Policy  *Policy // nil: the cache has no part in this
 	Now     mono.Time
 
-	Known   bool // it is authenticated by other means than Authorization, as by a token elsewhere or a certificate: counts as Authorization
-	Body    bool // the request has a body
-	Lenient bool // serve what is stale too, where nothing forbids it: the upstream is known to be in trouble
-	Waited  bool // it has waited for a flight
-	Alone   bool // it waits for none any more
+	Known  bool // it is authenticated by other means than Authorization, as by a token elsewhere or a certificate: counts as Authorization
+	Bypass bool // the cache has no part in it: it has a body, or asks for something else than its key says
+	Loaded bool // too much is going on: see StaleUnderLoad
+	Waited bool // it has waited for a flight
+	Alone  bool // it waits for none any more
 }
 
 const (

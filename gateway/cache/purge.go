@@ -139,7 +139,14 @@ func (l *purgeLog) add(p Purge) {
 	l.seq.Store(n + 1)
 }
 
-// hitLocked reports whether a purge since the since-th goes for a response, or may.
+// hits reports whether a purge since the since-th goes for a response, or may.
+func (l *purgeLog) hits(since uint64, url []byte, tags []string) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.hitLocked(since, url, tags)
+}
+
+// hitLocked is hits, under the lock.
 func (l *purgeLog) hitLocked(since uint64, url []byte, tags []string) bool {
 	n := l.seq.Load()
 	if n-since > remembered {

@@ -11,8 +11,8 @@ import (
 
 // TestRFC runs the cases of testdata/rfc, which are named by section. A case is a row of lines:
 //
-//	policy ttl=60s swr=10s sie=10s heuristic=10 max=100 tags=surrogate-key ignore cookies
-//	> METHOD /path | Name: value | @dimension | !body | !known | !lenient     a request
+//	policy ttl=60s swr=10s sie=10s load=10s heuristic=10 max=100 tags=surrogate-key ignore cookies
+//	> METHOD /path | Name: value | @dimension | !body | !known | !loaded     a request
 //	< STATUS | Name: value | -Date | body=text | cut                 what the origin says if it is asked; < fail: it is not there
 //	= outcome | fate=f | status=n | body=text | age=n | length=n | cs=text | sent=line | sent= | Name: value | -Name
 //	+30 · wall +3600 · delay 5                                      seconds pass; by the wall clock only; before the origin answers
@@ -113,8 +113,10 @@ func (s *sim) setPolicy(args string) string {
 			s.p.StaleWhileRevalidate = d
 		case "sie":
 			s.p.StaleIfError = d
+		case "load":
+			s.p.StaleUnderLoad = d
 		case "heuristic":
-			s.p.Heuristic = n
+			s.p.Heuristic = float64(n) / 100
 		case "max":
 			s.p.MaxObject = int64(n)
 		case "tags":
@@ -160,8 +162,8 @@ func (s *sim) parseRequest(text string) *asked1 {
 			r.body = true
 		case p == "!known":
 			r.known = true
-		case p == "!lenient":
-			r.lenient = true
+		case p == "!loaded":
+			r.loaded = true
 		default:
 			n, v, _ := strings.Cut(p, ":")
 			r.field(n, s.dates(strings.TrimSpace(v)))

@@ -86,10 +86,10 @@ type sim struct {
 // asked1 is a request that waits for its expectation.
 type asked1 struct {
 	*head
-	key     Key
-	body    bool
-	known   bool
-	lenient bool
+	key    Key
+	body   bool
+	known  bool
+	loaded bool
 }
 
 // reply1 is what the origin says if it is asked.
@@ -129,7 +129,7 @@ func (s *sim) date(offset time.Duration) string { return s.wall.Add(offset).UTC(
 
 // do carries one request to its end as the gateway would.
 func (s *sim) do(r *asked1, o *reply1) result {
-	q := &Query{Request: r.head, Key: &r.key, Policy: &s.p, Now: s.now, Body: r.body, Known: r.known, Lenient: r.lenient}
+	q := &Query{Request: r.head, Key: &r.key, Policy: &s.p, Now: s.now, Bypass: r.body, Known: r.known, Loaded: r.loaded}
 	a := s.c.Lookup(q)
 	res := result{outcome: a.Outcome}
 	switch a.Outcome {

@@ -2,6 +2,8 @@ package cache
 
 import (
 	"hash/maphash"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"weir/internal/http1"
@@ -17,12 +19,18 @@ type stored struct {
 
 	head  lines // to be sent with the body: no hop-by-hop fields, no Content-Length, no Age
 	brief lines // to be sent with 304
-	body  []byte
+	body  *body // shared with what freshens it
 	etag  string
 	came  mono.Time // when its head did
 
 	lastModified   string // as it is in head; "" if it is not a date
 	modified, date int64  // seconds since 1970; modified is date where there is no Last-Modified
+}
+
+// A body of a response, and how many answers have it still to send.
+type body struct {
+	bytes []byte
+	lent  atomic.Int32
 }
 
 // A resource is all that is stored for a key: its variants, the latest first. It does not change either.
@@ -51,7 +59,7 @@ func (r *resource) weight() uint32 {
 }
 
 func (s *stored) weight() int64 {
-	n := int64(variantOverhead + cap(s.head) + cap(s.brief) + cap(s.body) + len(s.etag) + len(s.lastModified))
+	n := int64(variantOverhead + cap(s.head) + cap(s.brief) + s.size() + len(s.etag) + len(s.lastModified))
 	for i := range s.vary {
 		n += int64(48 + len(s.vary[i].name) + len(s.vary[i].value))
 	}
@@ -59,6 +67,14 @@ func (s *stored) weight() int64 {
 		n += int64(tagOverhead + len(t))
 	}
 	return n
+}
+
+// size is the memory of the body; 0 while it is on its way.
+func (s *stored) size() int {
+	if s.body == nil {
+		return 0
+	}
+	return cap(s.body.bytes)
 }
 
 // find returns the latest variant that answers a request, or nil.
@@ -107,6 +123,8 @@ func (r *resource) without(drop func(*stored) bool) *resource {
 	n.variants = left
 	return &n
 }
+
+func (r *resource) has(s *stored) bool { return r != nil && slices.Contains(r.variants, s) }
 
 func (r *resource) is(k *Key) bool { return r.url == k.url && string(r.key) == string(k.b) }
 
@@ -199,6 +217,8 @@ func kept(name string, lists ...[]string) bool {
 	switch {
 	case is(name, "content-length"), is(name, "age"), is(name, "proxy-authentication-info"):
 		return false
+	case is(name, "ratelimit"), is(name, "ratelimit-policy"), begins(name, "x-ratelimit-"), begins(name, "weir-"): // one client's account
+		return false
 	}
 	for _, names := range lists {
 		for _, n := range names {
@@ -208,6 +228,11 @@ func kept(name string, lists ...[]string) bool {
 		}
 	}
 	return true
+}
+
+// begins reports whether name begins with a lower-case prefix.
+func begins(name, prefix string) bool {
+	return len(name) > len(prefix) && is(name[:len(prefix)], prefix)
 }
 
 // setBrief makes the head for 304: what describes the body is left out (RFC 9110, section 15.4.5).

@@ -101,6 +101,7 @@ func (f *frames) next() error {
 	}
 	f.expectRest(!h.flags.Has(http2.FlagHeadersEndHeaders))
 	if bad := f.heads.look(h, b[frameHeader:]); bad {
+		f.gate.answered(header{kind: http2.FrameRSTStream, code: http2.ErrCodeProtocol}, mono.Now())
 		f.say(appendReset(nil, h.stream, http2.ErrCodeProtocol))
 		f.ahead = appendReset(f.ahead, h.stream, http2.ErrCodeProtocol)
 	}

@@ -105,10 +105,7 @@ func run(ctx context.Context, path string) error {
 			if err != nil {
 				return errors.Join(err, a.stop(0))
 			}
-			a.greet(conf)
-			a.tasks.Go(func() { a.gw.Run(ctx) })
-			a.tasks.Go(func() { config.Watch(ctx, path, known, a.fileChanged) })
-			a.tasks.Go(func() { a.onHangups(hangups) })
+			a.attend(conf, known, hangups)
 			continue
 		case <-ctx.Done():
 		case s := <-signals:
@@ -123,6 +120,14 @@ func run(ctx context.Context, path string) error {
 		}
 		return a.stopOn(signals, cancel, a.shutdownTimeout(conf))
 	}
+}
+
+// attend starts what goes on beside the requests.
+func (a *app) attend(conf *config.Config, known os.FileInfo, hangups chan struct{}) {
+	a.greet(conf)
+	a.tasks.Go(func() { a.gw.Run(a.ctx) })
+	a.tasks.Go(func() { config.Watch(a.ctx, a.path, known, a.fileChanged) })
+	a.tasks.Go(func() { a.onHangups(hangups) })
 }
 
 // begin puts the first configuration in force.

@@ -128,6 +128,11 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 		x.lease.Done(x.headAt)
 		return g.fail(x, r.verdict())
 	}
+	return g.passOn(x)
+}
+
+// passOn sends the answer that the last attempt brought to the client.
+func (g *Gateway) passOn(x *Exchange) (again bool) {
 	if !x.route.hold {
 		x.leaveSeat(x.headAt)
 	}

@@ -82,16 +82,7 @@ func appendEntry(dst []byte, e *Entry, secretQuery []string) []byte {
 	if e.GRPC {
 		dst = appendInt(dst, `,"grpc_status":`, int64(e.GRPCStatus))
 	}
-	dst = appendMillis(dst, `,"duration_ms":`, e.Duration)
-	if e.Upstream != 0 {
-		dst = appendMillis(dst, `,"upstream_ms":`, e.Upstream)
-	}
-	if e.Queue != 0 {
-		dst = appendMillis(dst, `,"queue_ms":`, e.Queue)
-	}
-	if e.Limit != 0 {
-		dst = appendMillis(dst, `,"limit_wait_ms":`, e.Limit)
-	}
+	dst = appendTimes(dst, e)
 	dst = appendInt(dst, `,"bytes_in":`, e.BytesIn)
 	dst = appendInt(dst, `,"bytes_out":`, e.BytesOut)
 	if e.MessagesIn != 0 || e.MessagesOut != 0 {
@@ -122,6 +113,20 @@ func appendEntry(dst []byte, e *Entry, secretQuery []string) []byte {
 	}
 	dst = appendDimensions(dst, e.Dimensions)
 	return append(dst, '}', '\n')
+}
+
+func appendTimes(dst []byte, e *Entry) []byte {
+	dst = appendMillis(dst, `,"duration_ms":`, e.Duration)
+	if e.Upstream != 0 {
+		dst = appendMillis(dst, `,"upstream_ms":`, e.Upstream)
+	}
+	if e.Queue != 0 {
+		dst = appendMillis(dst, `,"queue_ms":`, e.Queue)
+	}
+	if e.Limit != 0 {
+		dst = appendMillis(dst, `,"limit_wait_ms":`, e.Limit)
+	}
+	return dst
 }
 
 // appendField appends key, which holds its comma, quotes and colon, and s; nothing if s is empty.

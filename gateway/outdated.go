@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -37,7 +40,8 @@ func (g *Gateway) TakeOutdated() (frames [][]byte) {
 	o.known, o.size = nil, 0
 	o.mu.Unlock()
 	var last []byte
-	for p := range known {
+	inOrder := slices.SortedFunc(maps.Keys(known), func(a, b cache.Purge) int { return strings.Compare(a.Value, b.Value) })
+	for _, p := range inOrder { // so that the same is always told in the same frames
 		if last != nil && len(last)+len(p.Value) > MaxPurge {
 			frames, last = append(frames, last), nil
 		}

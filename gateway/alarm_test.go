@@ -79,3 +79,31 @@ func TestAlarmStops(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// TestAlarmRenewed: what rang for one connection does not cut the next one that has the alarm.
+func TestAlarmRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cuts := 0
+		a := &alarm{cut: func() { cuts++ }}
+		a.check = func() error {
+			if a.life == 0 {
+				a.stop()
+				a.renew()
+				a.begin() //nolint:errcheck // it is not late
+			}
+			return os.ErrDeadlineExceeded
+		}
+		a.set(time.Now().Add(time.Second))
+		a.begin() //nolint:errcheck // it is not late
+		time.Sleep(2 * time.Second)
+		if cuts > 0 {
+			t.Error("it was cut")
+		}
+		a.set(time.Now().Add(time.Second))
+		time.Sleep(2 * time.Second)
+		if cuts != 1 {
+			t.Errorf("%d cuts of its own", cuts)
+		}
+		a.stop()
+	})
+}

@@ -32,6 +32,7 @@ var floors = map[string][]string{
 	"internal/arch":      {},
 	"internal/websocket": {},
 	"internal/fleetsim":  {},
+	"internal/h2":        {"internal/mono", "golang.org/x/net"},
 
 	"limiter":          {"internal/...", "golang.org/x", "github.com/dchest/siphash"},
 	"shaping":          {"internal/...", "golang.org/x"},

@@ -1,0 +1,280 @@
+package h2
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// Stream is a request and its answer. One goroutine may read, one may write; CloseRead, Reset and IsGone are for any. It is over when the
+// handler returns. The zero value is for Options.Acquire.
+type Stream struct {
+	// Owner is whoever acquired it. The package leaves it alone.
+	Owner any
+
+	head
+	c    *Conn
+	id   uint32
+	gone atomic.Bool
+
+	// Under the connection's lock.
+	in          []byte // of the body, not read yet, from r on
+	r           int
+	left        int64 // what Content-Length says of the body that has not come; -1: nothing
+	recvWindow  int64
+	owed        int64 // bytes that were read, and that the client may not know of
+	sendWindow  int64
+	body        bool  // it has one
+	remoteEnd   bool  // the client has sent all
+	localEnd    bool  // the answer is whole
+	settling    bool  // both, and the handler has not returned
+	readErr     error // CloseRead
+	err         error // it is over
+	needsWindow bool  // in turns: for data
+	queued      bool  // in turns
+	trailers    []byte
+	readable    sync.Cond
+	writable    sync.Cond
+}
+
+var (
+	errReset    = errors.New("the client has reset the stream")
+	errConnOver = errors.New("the connection has ended")
+	errCut      = errors.New("the stream was cut")
+	errEnded    = errors.New("BUG: more of an answer that was whole")
+)
+
+// mostKept is how much memory of bodies a stream keeps for the next one.
+const mostKept = 16 << 10
+
+var streams = sync.Pool{New: func() any { return new(Stream) }}
+
+func (o *Options) acquire() *Stream {
+	if o.Acquire != nil {
+		return o.Acquire()
+	}
+	return streams.Get().(*Stream)
+}
+
+func (o *Options) release(s *Stream) {
+	if o.Release != nil {
+		o.Release(s)
+		return
+	}
+	streams.Put(s)
+}
+
+// begin makes s the stream of that number.
+func (s *Stream) begin(c *Conn, id uint32) {
+	if cap(s.in) > mostKept {
+		s.in = nil
+	}
+	s.c, s.id = c, id
+	s.gone.Store(false)
+	s.in, s.r, s.trailers = s.in[:0], 0, s.trailers[:0]
+	s.recvWindow, s.owed = streamWindow, 0
+	s.body, s.remoteEnd, s.localEnd, s.settling, s.needsWindow = false, false, false, false, false
+	s.readErr, s.err = nil, nil
+	s.readable.L, s.writable.L = &c.mu, &c.mu
+}
+
+// HasBody reports whether the request has a body, be it of no bytes.
+func (s *Stream) HasBody() bool { return s.body }
+
+// IsGone reports whether the client has left the stream: it has reset it, or had it reset, or the connection has ended.
+func (s *Stream) IsGone() bool { return s.gone.Load() }
+
+// Read waits for bytes of the body. The client may send more as they are read. io.EOF is the end.
+func (s *Stream) Read(p []byte) (int, error) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		switch {
+		case s.readErr != nil:
+			return 0, s.readErr
+		case s.err != nil:
+			return 0, s.err
+		case s.r < len(s.in):
+			n := copy(p, s.in[s.r:])
+			if s.r += n; s.r == len(s.in) {
+				s.in, s.r = s.in[:0], 0
+			}
+			s.tookLocked(n)
+			c.kickLocked()
+			return n, nil
+		case s.remoteEnd:
+			return 0, io.EOF
+		}
+		s.readable.Wait()
+	}
+}
+
+// Trailers returns the fields behind the body, as Fields does. Only after Read has returned io.EOF.
+func (s *Stream) Trailers() []byte { return s.trailers }
+
+// CloseRead ends the read that waits, and all later ones: the stream brings nothing more.
+func (s *Stream) CloseRead() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.readErr = errCut
+	s.dropLocked()
+	s.readable.Signal()
+	s.c.kickLocked()
+}
+
+// Reset ends the stream at once, in both directions, and tells the client that the server is to blame.
+func (s *Stream) Reset() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.err == nil {
+		s.c.resetLocked(s, InternalError)
+		s.c.closeLocked(s, errCut, false)
+		s.c.kickLocked()
+	}
+}
+
+// Field is a field of an answer. Its name may be in any case.
+type Field struct{ Name, Value []byte }
+
+// WriteHead adds an answer's head, or one of a 1xx answer before it. end: nothing follows. It is on its way after Flush at the latest.
+func (s *Stream) WriteHead(status int, fields []Field, end bool) error {
+	return s.writeFields(status, fields, end)
+}
+
+// WriteTrailers adds the fields that end an answer.
+func (s *Stream) WriteTrailers(fields []Field) error { return s.writeFields(0, fields, true) }
+
+func (s *Stream) writeFields(status int, fields []Field, end bool) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := s.turnLocked(0); err != nil {
+		return err
+	}
+	flags := uint8(flagEndHeaders)
+	if end {
+		flags |= flagEndStream
+	}
+	c.growLocked(1 << 10)
+	at := len(c.out)
+	c.out = c.enc.begin(appendHeader(c.out, 0, frameHeaders, flags, s.id))
+	if status > 0 {
+		c.out = c.enc.status(c.out, status)
+	}
+	for i := range fields {
+		c.out = c.enc.field(c.out, fields[i].Name, fields[i].Value)
+	}
+	c.out = endHead(c.out, at)
+	s.localEnd = end
+	s.wholeLocked()
+	c.passLocked()
+	return nil
+}
+
+// endHead writes the length of the head whose frame begins there, or makes several frames of it.
+func endHead(b []byte, at int) []byte {
+	n := len(b) - at - frameHeader
+	if n <= maxFrame {
+		b[at], b[at+1], b[at+2] = byte(n>>16), byte(n>>8), byte(n)
+		return b
+	}
+	h := parseHeader(b[at:])
+	rest := append([]byte(nil), b[at+frameHeader:]...)
+	b = b[:at]
+	for kind, flags := frameHeaders, h.flags&^flagEndHeaders; len(rest) > 0; kind, flags = frameContinuation, 0 {
+		n := min(len(rest), maxFrame)
+		if n == len(rest) {
+			flags |= flagEndHeaders
+		}
+		b = append(appendHeader(b, n, kind, flags, h.stream), rest[:n]...)
+		rest = rest[n:]
+	}
+	return b
+}
+
+// WriteData adds a piece of an answer's body, as far as it must in several frames, and waits for windows and room. end: it is the last.
+func (s *Stream) WriteData(p []byte, end bool) error {
+	if len(p) == 0 && !end {
+		return nil
+	}
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		n, err := s.turnLocked(len(p))
+		if err != nil {
+			return err
+		}
+		flags := uint8(0)
+		if end && n == len(p) {
+			flags = flagEndStream
+		}
+		c.growLocked(frameHeader + n)
+		c.out = append(appendHeader(c.out, n, frameData, flags, s.id), p[:n]...)
+		s.sendWindow -= int64(n)
+		c.sendWindow -= int64(n)
+		c.gate.said(n)
+		if p = p[n:]; len(p) == 0 {
+			s.localEnd = end
+			s.wholeLocked()
+			c.passLocked()
+			return nil
+		}
+		c.passLocked()
+	}
+}
+
+// Flush sends what was added.
+func (s *Stream) Flush() {
+	s.c.mu.Lock()
+	s.c.kickLocked()
+	s.c.mu.Unlock()
+}
+
+// wholeLocked takes note of an exchange that is whole: its client may open another stream instead, though its handler has not returned.
+func (s *Stream) wholeLocked() {
+	if s.localEnd && s.remoteEnd && !s.settling {
+		s.settling = true
+		s.c.settling++
+	}
+}
+
+// tookLocked lets the client send n bytes more.
+func (s *Stream) tookLocked(n int) {
+	s.c.oweLocked(n)
+	if s.remoteEnd || s.err != nil {
+		return
+	}
+	if s.owed += int64(n); s.owed >= streamWindow/2 {
+		s.c.out = appendWindowUpdate(s.c.roomLocked(), s.id, s.owed)
+		s.recvWindow += s.owed
+		s.owed = 0
+	}
+}
+
+// dropLocked forgets what has come and was not read.
+func (s *Stream) dropLocked() {
+	s.c.oweLocked(len(s.in) - s.r)
+	s.in, s.r = s.in[:0], 0
+}
+
+// oweLocked gives n bytes of the connection's window back, if not at once.
+func (c *Conn) oweLocked(n int) {
+	if c.owed += int64(n); c.owed >= connWindow/4 && c.err == nil {
+		c.out = appendWindowUpdate(c.roomLocked(), 0, c.owed)
+		c.recvWindow += c.owed
+		c.owed = 0
+	}
+}
+
+// putLocked takes a piece of the body.
+func (s *Stream) putLocked(p []byte) {
+	if len(s.in)+len(p) > cap(s.in) && s.r >= len(s.in)/2 {
+		s.in = s.in[:copy(s.in, s.in[s.r:])]
+		s.r = 0
+	}
+	s.in = append(s.in, p...)
+	s.readable.Signal()
+}

@@ -32,15 +32,15 @@ test: ## everything: fuzz smoke, race, unit, benchmarks' own tests, black box (a
 	cd tests/bench/limiters && $(GO) vet ./... && $(GO) test ./...
 	cd tests/h2spec && $(GO) test ./...
 	cd tests/grpc && $(GO) test ./...
-	$(GO) test -race -timeout 6m $(UNIT)
-	$(GO) test -timeout 4m $(PLAIN)
+	$(GO) test -race -timeout 10m $(UNIT)
+	$(GO) test -timeout 6m $(PLAIN)
 	$(GO) test -timeout 14m ./tests/...
 
 unit: ## unit and property tests
-	$(GO) test -timeout 4m $(UNIT)
+	$(GO) test -timeout 6m $(UNIT)
 
 race: ## unit and property tests under the race detector
-	$(GO) test -race -timeout 6m $(UNIT)
+	$(GO) test -race -timeout 10m $(UNIT)
 
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	./scripts/fuzz.sh $(FUZZTIME)

@@ -98,16 +98,7 @@ func (h *Head) parse(buf []byte, lim Limits, request bool) (int, Fault) {
 				return 0, f
 			}
 		case len(line) == 0:
-			h.Buf = buf[:h.pos:h.pos]
-			if h.hopped {
-				if f := h.markNamed(); f != None {
-					return 0, f
-				}
-			}
-			if f := h.framing(request); f != None && !h.trailer {
-				return 0, f
-			}
-			return h.pos, None
+			return h.end(buf, request)
 		default:
 			if len(h.Fields) >= lim.Fields {
 				return 0, TooManyFields
@@ -118,6 +109,20 @@ func (h *Head) parse(buf []byte, lim Limits, request bool) (int, Fault) {
 		}
 		h.lines++
 	}
+}
+
+// end judges the head as a whole: its last line has come.
+func (h *Head) end(buf []byte, request bool) (int, Fault) {
+	h.Buf = buf[:h.pos:h.pos]
+	if h.hopped {
+		if f := h.markNamed(); f != None {
+			return 0, f
+		}
+	}
+	if f := h.framing(request); f != None && !h.trailer {
+		return 0, f
+	}
+	return h.pos, None
 }
 
 func (h *Head) oversize(request bool) Fault {

@@ -102,6 +102,7 @@ func (x *h1) nextPiece() ([]byte, error) {
 	}
 	p, err := x.answer.Next()
 	if phase(c.state.Load()&(1<<phaseBits-1)) != phaseActive && !c.waited() {
+		x.spoiled = true // the answer may be here all the same
 		return nil, errAborted
 	}
 	return p, err

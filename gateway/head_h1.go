@@ -25,7 +25,7 @@ type h1 struct {
 	linger  bool     // it cannot, and the client may still be sending
 	expect  bool     // the client waits for 100 Continue
 	upgrade bool     // the client asks for a tunnel
-	touched bool     // a part of the body was sent and is not in memory any more
+	touched bool     // a part of the body was read and may not be in memory any more
 	spoiled bool     // the attempt's connection cannot carry another exchange
 	heard   received // view of resp
 	stored  bool     // the whole body is in memory: behind the head, or, if it came chunked, in early

@@ -3,7 +3,9 @@ package gateway
 import (
 	"io"
 	"net"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,5 +54,23 @@ func TestLeftWithTheAnswerHere(t *testing.T) {
 	up.put(u, 1)
 	if len(up.idle) > 0 {
 		t.Error("it waits for another exchange")
+	}
+}
+
+// TestNoRoomMidwayGoesNowhere: a body that was begun with and finds no room is in no shape to go to a fallback's pool.
+func TestNoRoomMidwayGoesNowhere(t *testing.T) {
+	n := new(atomic.Int64)
+	spare := endpoint(t, "http1", func(http.ResponseWriter, *http.Request) { n.Add(1) })
+	g := newGateway(t, poolYAML("", "127.0.0.1:1")+"  - {name: spare, endpoints: [{address: '"+spare+"'}]}\nroutes: [{name: all, pool: api, fallback: {on: [queue_full], pool: spare}"+changeYAML+"}]\n")
+	p := pair{&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, "http://" + front(t, g)}
+	const body = `{"a":1}`
+	for _, room := range []int64{3, int64(len(body)) + 3} { // for a part of it; for it, and not for what becomes of it
+		for _, chunked := range []bool{false, true} {
+			g.documents.Store(maxDocuments - room)
+			resp, got := p.ask(t, sent{method: "PUT", path: "/", body: body, chunked: chunked, fields: []string{asJSON}})
+			if resp.StatusCode != 503 || !strings.Contains(got, "being changed") || n.Load() != 0 {
+				t.Errorf("room for %d, chunked %v: %d %s; %d came through", room, chunked, resp.StatusCode, got, n.Load())
+			}
+		}
 	}
 }

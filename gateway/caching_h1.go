@@ -74,7 +74,7 @@ func appendClaim[T []byte | string](dst []byte, name, value T) []byte {
 func (x *h1) BareQuery() bool { return x.hasQuery && x.query == "" }
 
 // Upgrades reports whether the client asks to leave HTTP.
-func (x *h1) Upgrades() bool { return x.req.UpgradeOpt && x.wantsTunnel() }
+func (x *h1) Upgrades() bool { return x.upgrade }
 
 // Certified reports whether the client has shown a certificate.
 func (x *h1) Certified() bool { return x.conn.nc.ClientCert != nil }

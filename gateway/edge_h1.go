@@ -194,6 +194,7 @@ func (x *h1) run() bool {
 	c.state.Store(c.number<<phaseBits | uint64(phaseActive))
 	x.persist = !x.req.Close && (x.req.Minor == 1 || x.req.KeepAlive) && !c.closing() && c.stream == nil
 	x.body.Request(&x.req, &c.rd, c.conf.Limits)
+	x.upgrade = x.req.UpgradeOpt && x.wantsTunnel()
 	x.addresses()
 	x.identify()
 	if v := x.parseTarget(); v.Reason != Pass {

@@ -29,7 +29,7 @@ func (x *h1) Prepare(*Exchange) Verdict {
 	}
 	if x.body.Done() {
 		x.stored = true
-		if x.upgrade = x.wantsTunnel(); x.upgrade {
+		if x.upgrade {
 			return x.openSlot()
 		}
 		return Verdict{}

@@ -24,8 +24,8 @@ type h1 struct {
 	persist bool     // the connection can go on after this
 	linger  bool     // it cannot, and the client may still be sending
 	expect  bool     // the client waits for 100 Continue
-	upgrade bool     // the client asks for a tunnel
-	touched bool     // a part of the body was sent and is not in memory any more
+	upgrade bool     // the client asks for a tunnel: it has no body
+	touched bool     // a part of the body was read and may not be in memory any more
 	spoiled bool     // the attempt's connection cannot carry another exchange
 	heard   received // view of resp
 	stored  bool     // the whole body is in memory: behind the head, or, if it came chunked, in early
@@ -380,10 +380,10 @@ func (x *h1) appendFraming(b []byte) []byte {
 	return b
 }
 
-// wantsTunnel reports whether the client asks to leave HTTP, for something that a tunnel can carry. HTTP/2 and TLS over an
-// upgrade would carry requests past the pipeline.
+// wantsTunnel reports whether a client whose Connection has the option upgrade asks to leave HTTP, for something that a tunnel can carry. HTTP/2 and TLS over an
+// upgrade would carry requests past the pipeline. It is asked before anything of a body is read.
 func (x *h1) wantsTunnel() bool {
-	if !x.req.UpgradeOpt || x.req.Minor == 0 || !x.body.Done() {
+	if x.req.Minor == 0 || !x.body.Done() {
 		return false
 	}
 	v, ok := x.req.Get(http1.Upgrade)

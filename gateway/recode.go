@@ -134,6 +134,7 @@ type recoding struct {
 	gw      *Gateway
 	plain   []byte // JSON as it came
 	made    []byte // what became of an answer's
+	whole   bool   // plain is an answer, read to its end
 	changed bool   // made is what the client gets
 	head    []byte // of the answer, edited
 	stored  cache.Answer

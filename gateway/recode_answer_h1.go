@@ -14,7 +14,8 @@ import (
 // Recast changes the JSON of the answer that the last attempt brought, before anything of it is sent. What cannot be changed is not shown to
 // the client: it may hold what was to be removed.
 func (x *h1) Recast(*Exchange) Verdict {
-	d := x.Exchange.route.recode.answer
+	d, re := x.Exchange.route.recode.answer, x.recoding()
+	re.plain, re.whole = re.plain[:0], false // of the request, or of another pool's answer
 	if x.answer.Done() || x.resp.Status == 101 {
 		return Verdict{}
 	}
@@ -37,12 +38,12 @@ func (x *h1) recast(d *document) Verdict {
 		return unchanged(overLong(d.limit))
 	}
 	x.startSettling()
-	re := x.recoding()
-	re.plain = re.plain[:0] // of the request, or of another pool's answer
+	re := x.re
 	for {
 		p, err := x.nextPiece()
 		switch {
 		case err == io.EOF:
+			re.whole = true
 			return re.change(d, &x.Exchange, re.plain)
 		case err == errAborted:
 			return Verdict{Reason: ClientGone, Close: true}
@@ -101,6 +102,7 @@ func (x *h1) nextPiece() ([]byte, error) {
 	}
 	p, err := x.answer.Next()
 	if phase(c.state.Load()&(1<<phaseBits-1)) != phaseActive && !c.waited() {
+		x.spoiled = true // the answer may be here all the same
 		return nil, errAborted
 	}
 	return p, err

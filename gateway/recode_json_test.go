@@ -221,6 +221,39 @@ func TestAnswerJSON(t *testing.T) {
 	})
 }
 
+// TestAnswerJSONEmpty: an answer with nothing to change says where it ends, however the endpoint did.
+func TestAnswerJSONEmpty(t *testing.T) {
+	f := func(route, framing, want string) {
+		t.Helper()
+		up := rawUpstream(t, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"+framing)
+		g := newGateway(t, poolYAML("    retry: {attempts: 1}\n", up)+"routes: [{name: all, pool: api"+route+"}]\n")
+		k := dial(t, g)
+		k.c.SetDeadline(time.Now().Add(5 * time.Second)) //nolint:errcheck // its use reports it
+		for range 2 {
+			got := string(k.roundTrip([]byte("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"), []byte(want)))
+			if strings.Contains(got, "Connection: close") {
+				t.Errorf("%q: %q", framing, got)
+			}
+		}
+	}
+	for _, route := range []string{answerYAML, answerYAML + ", compress: {enabled: true}"} {
+		f(route, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n")
+		f(route, "Connection: close\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n")
+		f(route, "Transfer-Encoding: chunked\r\n\r\n0\r\nX-End: yes\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-End: yes\r\n\r\n")
+	}
+	empty := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.(http.Flusher).Flush()
+	}
+	eachPair(t, "", answerYAML, empty, func(t *testing.T, p pair) {
+		for range 2 {
+			if resp, got := p.ask(t, sent{method: "GET", path: "/"}); got != "" || resp.ContentLength != 0 || resp.Close {
+				t.Errorf("%q, %d bytes, %v", got, resp.ContentLength, resp.Header)
+			}
+		}
+	})
+}
+
 // TestAnswerJSONRefused: of an answer that cannot be changed nothing is shown.
 func TestAnswerJSONRefused(t *testing.T) {
 	f := func(why, answer string) {

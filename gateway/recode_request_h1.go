@@ -29,12 +29,13 @@ func (x *h1) changeRequest(d *document) Verdict {
 	if !x.proceed() {
 		return Verdict{Reason: ClientGone, Close: true}
 	}
+	x.touched = true
 	re := x.recoding()
 	if v := x.readDocument(re, bound); v.Reason != Pass {
 		return v
 	}
-	x.stored, x.touched = true, false
 	if len(re.plain) == 0 {
+		x.stored = true
 		return Verdict{}
 	}
 	made, err := d.apply(x.early[:0], re.plain, &x.Exchange)
@@ -46,7 +47,7 @@ func (x *h1) changeRequest(d *document) Verdict {
 	case !re.book(int64(len(made))):
 		return noRoomToChange
 	}
-	x.swapped = true
+	x.stored, x.swapped = true, true
 	dropOld(&x.req)
 	dropOld(&x.body.Trailers)
 	if !x.body.Chunked() {

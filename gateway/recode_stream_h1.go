@@ -53,7 +53,7 @@ func (x *h1) edit(s *shown) (e headEdit) {
 // deliverRecoded is Deliver's end on a route that changes bodies.
 func (x *h1) deliverRecoded(chunked bool) {
 	re := x.recoding()
-	plain, held := re.plain, re.changed
+	plain, held := re.plain, re.whole
 	if !held && x.answer.Here() && !x.answer.Chunked() {
 		p, err := x.answer.Next()
 		if err != nil && err != io.EOF {
@@ -63,8 +63,11 @@ func (x *h1) deliverRecoded(chunked bool) {
 		plain, held = p, true
 	}
 	body, length, trailers := plain, x.resp.Length, &x.answer.Trailers
-	if re.changed {
+	switch {
+	case re.changed:
 		body, length = re.made, int64(len(re.made))
+	case re.whole: // empty, however its end was marked
+		length = 0
 	}
 	e := x.edit(&shown{status: x.resp.Status, length: length, held: held && len(trailers.Fields) == 0,
 		field: func(name string) string { return joinedFields(&x.resp, name) }})
@@ -72,15 +75,15 @@ func (x *h1) deliverRecoded(chunked bool) {
 	case re.enc != nil && held && len(body) <= wholeCoded && len(trailers.Fields) == 0:
 		body = re.encodeWhole(body)
 		length = int64(len(body))
-	case re.enc != nil, re.changed && len(trailers.Fields) > 0 && x.req.Minor == 1:
+	case re.enc != nil, re.whole && len(trailers.Fields) > 0 && x.req.Minor == 1:
 		length, chunked = -1, true
 	case e.changed && !re.changed: // HEAD, 304
 		length = -1
 	}
 	if e != (headEdit{}) {
 		x.editHead(&e)
-		x.resp.Length = length
 	}
+	x.resp.Length = length
 	x.out = x.appendResponse(x.out[:0], chunked)
 	switch {
 	case !held && re.enc != nil:

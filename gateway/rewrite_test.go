@@ -111,6 +111,26 @@ func TestSentMethod(t *testing.T) {
 	})
 }
 
+// TestSentMethodOfNoUpgrade: what has a body asks for no tunnel, not even once the body was read, and so its method is not its own.
+func TestSentMethodOfNoUpgrade(t *testing.T) {
+	f := func(json, fields, body string) {
+		t.Helper()
+		up := endpoint(t, "http1", func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body) //nolint:errcheck // the method is what counts
+			w.Header().Set("Got", r.Method)
+		})
+		g := newGateway(t, poolYAML("", up)+"routes: [{name: all, pool: api, rewrite: {method: POST}"+json+"}]\n")
+		got := dial(t, g).roundTrip([]byte("DELETE / HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: x\r\n"+fields+"\r\n"+body), []byte("\r\n\r\n"))
+		if !strings.Contains(string(got), "Got: POST\r\n") {
+			t.Errorf("%s: %s", fields, got)
+		}
+	}
+	f("", "Content-Length: 2\r\n", "{}")
+	f("", "Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n")
+	f(changeYAML, asJSON+"\r\nContent-Length: 2\r\n", "{}")
+	f(changeYAML, asJSON+"\r\nTransfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n")
+}
+
 // TestSentMethodSaysItHasNoBody: a server may refuse a POST without a length.
 func TestSentMethodSaysItHasNoBody(t *testing.T) {
 	f := func(method, want string) {

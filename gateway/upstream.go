@@ -195,11 +195,12 @@ func (c *upconn) firstBytes() error {
 
 var errHandshake = errors.New("tls handshake")
 
-// put keeps c for another exchange. Its reader must be at the end of a message with nothing behind it.
+// put keeps c for another exchange, if its reads were not ended from outside. Its reader must be at the end of a message with nothing behind
+// it.
 func (u *upstream) put(c *upconn, now mono.Time) {
 	c.rd.Release()
-	if c.round != nil {
-		c.Close() //nolint:errcheck // the stream has ended; its link stays
+	if c.round != nil || c.aborted.Load() {
+		c.Close() //nolint:errcheck // of a stream, which has ended: its link stays
 		return
 	}
 	c.readBy(0)

@@ -95,7 +95,7 @@ func anyField(h *http1.Head, name string, is func(string) bool) bool {
 // nextPiece waits for the next piece of the answer's body. errAborted: the client has left meanwhile.
 func (x *h1) nextPiece() ([]byte, error) {
 	c := x.conn
-	x.u.readBy(x.pieceDue())
+	x.awaitPiece()
 	if !x.capture.on { // else its end must be read, whoever has left
 		c.waitFor(x.u)
 	}

@@ -26,15 +26,8 @@ func (x *h1) Recast(*Exchange) Verdict {
 }
 
 func (x *h1) recast(d *document) Verdict {
-	switch {
-	case x.resp.Status == 206:
-		return unchanged("it is a part of one, which was not asked for")
-	case !anyField(&x.resp, "content-type", isJSON):
-		return Verdict{}
-	case anyField(&x.resp, "content-encoding", encoded):
-		return unchanged("it has a Content-Encoding, though identity was asked for")
-	case x.answer.Left() > d.limit:
-		return unchanged(overLong(d.limit))
+	if yes, v := d.concerns(&x.resp, x.answer.Left()); !yes || v.Reason != Pass {
+		return v
 	}
 	x.startSettling()
 	re := x.recoding()
@@ -56,6 +49,21 @@ func (x *h1) recast(d *document) Verdict {
 			return noRoomToChange
 		}
 	}
+}
+
+// concerns reports whether an answer with that head, and a body of that length (-1: not known), is one to be changed; v is not Pass if it cannot be.
+func (d *document) concerns(h *http1.Head, length int64) (yes bool, v Verdict) {
+	switch {
+	case h.Status == 206:
+		return true, unchanged("it is a part of one, which was not asked for")
+	case !anyField(h, "content-type", isJSON):
+		return false, Verdict{}
+	case anyField(h, "content-encoding", encoded):
+		return true, unchanged("it has a Content-Encoding, though identity was asked for")
+	case length > d.limit:
+		return true, unchanged(overLong(d.limit))
+	}
+	return true, Verdict{}
 }
 
 // change makes of the JSON of an answer what the client gets.

@@ -42,7 +42,10 @@ func (g *Gateway) revalidate(x *Exchange, f *cache.Flight) {
 		seat.Leave(shaping.Ignore, 0, mono.Now())
 		return
 	}
-	t := &refill{flight: f, policy: &c.conf.policy, drop: &x.route.response}
+	t := &refill{gw: g, flight: f, policy: &c.conf.policy, drop: &x.route.response}
+	if r := x.route.recode; r != nil {
+		t.document = r.answer
+	}
 	s := shadow{request: request, hint: x.hintFor(p), timeout: p.header, to: t}
 	flying = true
 	g.live.background.Go(func() {
@@ -66,15 +69,25 @@ func (x *Exchange) hintFor(p *poolConf) uint64 {
 	return x.gw.hasher.Sum(x.frame).Lo
 }
 
-// refill has a flight see an answer that nobody waits for.
+// refill has a flight see an answer that nobody waits for. Like one that a client waits for, it is not kept if its JSON cannot be changed: what
+// is stored serves on.
 type refill struct {
-	flight  *cache.Flight
-	policy  *cache.Policy
-	drop    *transform
-	filling bool
+	gw       *Gateway
+	flight   *cache.Flight
+	policy   *cache.Policy
+	drop     *transform
+	document *document // nil: answers stay as they are
+	changes  bool      // and this one does not
+	filling  bool
 }
 
 func (r *refill) head(h *http1.Head, at mono.Time) {
+	if d := r.document; d != nil && !http1.NoBody(h.Status) {
+		var v Verdict
+		if r.changes, v = d.concerns(h, h.Length); v.Reason != Pass {
+			return
+		}
+	}
 	q := cache.Query{Policy: r.policy, Now: at}
 	r.filling = r.flight.Begin(&q, &received{h, r.drop}, time.Now()) == cache.Stores
 }
@@ -82,7 +95,24 @@ func (r *refill) head(h *http1.Head, at mono.Time) {
 func (r *refill) piece(p []byte) { r.filling = r.filling && r.flight.Fill(p) }
 
 func (r *refill) end() {
-	if r.filling {
+	if r.filling && (!r.changes || r.changeable()) {
 		r.flight.Commit()
 	}
+}
+
+// changeable reports whether the JSON that came can be changed.
+func (r *refill) changeable() bool {
+	p := r.flight.Body()
+	if len(p) == 0 {
+		return true
+	}
+	re := recodings.Get().(*recoding)
+	re.gw = r.gw
+	defer re.release()
+	if !re.book(int64(len(p))) {
+		return false
+	}
+	made, err := r.document.program.Apply(re.made[:0], p, nil)
+	re.made = made
+	return err == nil
 }

@@ -57,7 +57,11 @@ func (p *compiler) routeCache(e *entry, c *config.Route) *cacheConf {
 			}
 		}
 	}
-	cc.identity = identity(c.Name, c.Pool, fmt.Sprint(c.Split), fmt.Sprint(c.Rewrite), fmt.Sprint(c.Request), e.response.drop, k.IgnoreCookies, p.dimensionMeaning(k.Key))[:16]
+	changed := int64(0) // what is stored by a route that changes JSON can be changed
+	if e.asksPlain() {
+		changed = e.recode.answer.limit
+	}
+	cc.identity = identity(c.Name, c.Pool, fmt.Sprint(c.Split), fmt.Sprint(c.Rewrite), fmt.Sprint(c.Request), e.response.drop, changed, k.IgnoreCookies, p.dimensionMeaning(k.Key))[:16]
 	for r := range cc.results {
 		cc.results[r] = p.gw.hub.CacheRequests(c.Name, cacheResultNames[r])
 	}

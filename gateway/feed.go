@@ -26,8 +26,11 @@ type feed struct {
 	over    bool
 }
 
-// startFeed notices that the answer is an event stream.
+// startFeed notices that the answer is an event stream. It ends with the hold on the endpoint's connection.
 func (x *h1) startFeed() {
+	if x.answer.Left() >= 0 {
+		return
+	}
 	v, ok := x.resp.Lookup("content-type")
 	const typ = "text/event-stream"
 	if !ok || len(v) < len(typ) || !http1.EqualFold(v[:len(typ)], typ) || len(v) > len(typ) && v[len(typ)] != ';' && v[len(typ)] != ' ' {
@@ -43,7 +46,7 @@ func (x *h1) startFeed() {
 	x.gw.enrollFeed(f)
 }
 
-// endFeed is its end, one way or the other.
+// endFeed is its end, one way or the other. It comes before the endpoint's connection is anybody else's.
 func (x *h1) endFeed() {
 	f := x.feed
 	f.mu.Lock()

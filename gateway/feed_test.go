@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"weir/internal/http1"
 	"weir/telemetry"
 )
 
@@ -138,4 +140,77 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%q: %d events, want %d", text, got, want)
 		}
 	})
+}
+
+// leaving is a connection that says when it is given up.
+type leaving struct {
+	net.Conn
+	left func()
+}
+
+func (l leaving) Close() error {
+	l.left()
+	return l.Conn.Close()
+}
+
+// TestFeedEndsFirst: who could tell an event stream to end cannot reach the endpoint's connection any more when that is given up, however
+// that comes, and nothing of one is left in an exchange that is used again.
+func TestFeedEndsFirst(t *testing.T) {
+	g := newGateway(t, poolYAML("", "127.0.0.1:1")+"routes: [{name: all, pool: api}]\n")
+	f := func(name string, leave func(*h1)) {
+		t.Helper()
+		a, b := net.Pipe()
+		defer b.Close()
+		x := &h1{conn: &h1conn{}, u: &upconn{up: &upstream{closed: true}}}
+		x.gw = g
+		fd := &feed{u: x.u, sum: &g.hub.Route("all").EventStreams}
+		x.u.Conn = leaving{a, func() {
+			if !fd.over || len(g.feeds) != 0 {
+				t.Errorf("%s: the connection is given up before the event stream", name)
+			}
+		}}
+		x.u.rd, x.conn.rd, x.feed = http1.NewReader(&x.u.wire), http1.NewReader(&x.conn.wire), fd
+		fd.sum.Begin()
+		g.enrollFeed(fd)
+		leave(x)
+		if !fd.over || x.feed != nil || len(g.feeds) != 0 {
+			t.Errorf("%s: an event stream is left", name)
+		}
+	}
+	f("kept", (*h1).keepUpstream)
+	f("dropped", (*h1).dropUpstream)
+	f("released", (*h1).release)
+}
+
+// TestFeedOnChangingRoute: an event stream is one whatever its route does to bodies, and whether or not that is done to it.
+func TestFeedOnChangingRoute(t *testing.T) {
+	const want = "id: 1\ndata: a\n\ndata: b\n\ndata: c\n"
+	for route, coding := range map[string]string{
+		"compress: {enabled: true}": "", "compress: {enabled: true, types: ['text/*'], min_size: 1}": "gzip",
+		"request: {json: {remove: [a]}}": "", "response: {json: {remove: [a]}}": "",
+	} {
+		t.Run(route, func(t *testing.T) {
+			eachPair(t, "", ", stream: {max_lifetime: 100ms}, "+route, events("text/event-stream"), func(t *testing.T, p pair) {
+				resp, b := p.ask(t, sent{method: "GET", path: "/", fields: []string{"Accept-Encoding: gzip"}})
+				if got := plain(t, resp, b); got != want || resp.Header.Get("Content-Encoding") != coding {
+					t.Errorf("%v %q", resp.Header, got)
+				}
+			})
+			g := newGateway(t, poolYAML("", endpoint(t, "http1", events("text/event-stream")))+"routes: [{name: all, match: {path: /*}, pool: api, "+route+"}]\n")
+			p := pair{&http.Client{Transport: &http.Transport{DisableCompression: true}}, "http://" + front(t, g)}
+			t.Cleanup(p.client.CloseIdleConnections)
+			drained := make(chan int)
+			s := &g.hub.Route("all").EventStreams
+			go func() {
+				eventually(t, func() bool { return s.Out.Bytes.Value() == uint64(len(want)) && s.Out.Messages.Value() == 2 })
+				ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+				defer cancel()
+				drained <- g.Drain(ctx)
+			}()
+			resp, b := p.ask(t, sent{method: "GET", path: "/", fields: []string{"Accept-Encoding: gzip"}})
+			if got := plain(t, resp, b); got != want || <-drained != 0 {
+				t.Errorf("drained: %q", got)
+			}
+		})
+	}
 }

@@ -355,6 +355,9 @@ func (x *h1) finishUpstream() {
 
 // keepUpstream returns the connection to its pool, unless bytes came that nobody asked for.
 func (x *h1) keepUpstream() {
+	if x.feed != nil {
+		x.endFeed()
+	}
 	u := x.u
 	x.u = nil
 	if u.rd.Buffered() > 0 {
@@ -365,6 +368,9 @@ func (x *h1) keepUpstream() {
 }
 
 func (x *h1) dropUpstream() {
+	if x.feed != nil {
+		x.endFeed()
+	}
 	if x.u != nil {
 		x.u.up.drop(x.u)
 		x.u = nil

@@ -43,6 +43,9 @@ type h1 struct {
 func (x *h1) release() {
 	c := x.conn
 	c.rd.Unpin()
+	if x.feed != nil { // a panic came before the endpoint's connection was given up
+		x.endFeed()
+	}
 	x.Exchange.reset()
 	x.conn = nil
 	x.req.Reset()

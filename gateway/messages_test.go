@@ -16,6 +16,8 @@ import (
 	"pgregory.net/rapid"
 
 	"weir/internal/mono"
+	"weir/internal/websocket"
+	"weir/telemetry"
 )
 
 // TestMessages: however a body is cut into pieces, each of its messages counts once, when it has begun.
@@ -239,5 +241,46 @@ func TestMessagesOfSockets(t *testing.T) {
 	eventually(t, ended)
 	if got := g.spent(mono.Now()); got != 303+10 {
 		t.Errorf("and a tunnel of something else %d, want 10", got-303)
+	}
+}
+
+// TestSettleSocketAsItGoes: a WebSocket pays as it goes whichever way its messages go, though the other side is silent.
+func TestSettleSocketAsItGoes(t *testing.T) {
+	for _, masked := range []bool{true, false} {
+		g := newGateway(t, "pools: [{name: api, endpoints: [{address: '127.0.0.1:1'}]}]\nroutes: [{name: all, pool: api}]\n"+byMessages)
+		c := request("GET", "/")
+		x := g.exchange(c)
+		want := int64(120)
+		c.deliver = func() {
+			x.messages.on = true
+			x.messages.in.n.Store(20)
+			x.messages.last = mono.Now().Add(-2 * settleEvery)
+			client, a := net.Pipe()
+			endpoint, b := net.Pipe()
+			tun := &tunnel{gw: g, websocket: true, payer: x, client: a, endpoint: b}
+			var flow telemetry.Flow
+			from, to := &wire{Conn: a}, &wire{Conn: b}
+			tun.in = way{t: tun, src: from, dst: to, by: &x.upload, sum: &flow, counted: &x.messages.in, frames: websocket.Frames{Masked: true}}
+			tun.out = way{t: tun, src: to, dst: from, by: &x.download, sum: &flow, counted: &x.messages.out}
+			w, sender, receiver := &tun.out, endpoint, client
+			if masked {
+				w, sender, receiver, want = &tun.in, client, endpoint, 21
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				w.run(nil)
+			}()
+			go func() {
+				io.WriteString(sender, frameOf(2, "x", masked)) //nolint:errcheck // the cost tells
+				sender.Close()
+			}()
+			io.Copy(io.Discard, receiver) //nolint:errcheck // as above
+			<-done
+			if got := g.spent(mono.Now()); got != want {
+				t.Errorf("masked %v: %d is spent as it goes, want %d", masked, got, want)
+			}
+		}
+		g.serve(x)
 	}
 }

@@ -27,15 +27,8 @@ func (x *h1) Recast(*Exchange) Verdict {
 }
 
 func (x *h1) recast(d *document) Verdict {
-	switch {
-	case x.resp.Status == 206:
-		return unchanged("it is a part of one, which was not asked for")
-	case !anyField(&x.resp, "content-type", isJSON):
-		return Verdict{}
-	case anyField(&x.resp, "content-encoding", encoded):
-		return unchanged("it has a Content-Encoding, though identity was asked for")
-	case x.answer.Left() > d.limit:
-		return unchanged(overLong(d.limit))
+	if yes, v := d.concerns(&x.resp, x.answer.Left()); !yes || v.Reason != Pass {
+		return v
 	}
 	x.startSettling()
 	re := x.re
@@ -57,6 +50,21 @@ func (x *h1) recast(d *document) Verdict {
 			return noRoomToChange
 		}
 	}
+}
+
+// concerns reports whether an answer with that head, and a body of that length (-1: not known), is one to be changed; v is not Pass if it cannot be.
+func (d *document) concerns(h *http1.Head, length int64) (yes bool, v Verdict) {
+	switch {
+	case h.Status == 206:
+		return true, unchanged("it is a part of one, which was not asked for")
+	case !anyField(h, "content-type", isJSON):
+		return false, Verdict{}
+	case anyField(h, "content-encoding", encoded):
+		return true, unchanged("it has a Content-Encoding, though identity was asked for")
+	case length > d.limit:
+		return true, unchanged(overLong(d.limit))
+	}
+	return true, Verdict{}
 }
 
 // change makes of the JSON of an answer what the client gets.
@@ -96,7 +104,7 @@ func anyField(h *http1.Head, name string, is func(string) bool) bool {
 // nextPiece waits for the next piece of the answer's body. errAborted: the client has left meanwhile.
 func (x *h1) nextPiece() ([]byte, error) {
 	c := x.conn
-	x.u.readBy(x.pieceDue())
+	x.awaitPiece()
 	if !x.capture.on { // else its end must be read, whoever has left
 		c.waitFor(x.u)
 	}

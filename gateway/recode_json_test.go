@@ -398,3 +398,82 @@ func TestQueryOfDimensionsIsInTheKey(t *testing.T) {
 		}
 	}
 }
+
+// TestRefilledJSON: an answer that is fetched behind a stale one, and cannot be changed, does not take its place.
+func TestRefilledJSON(t *testing.T) {
+	for name, second := range map[string]func(w http.ResponseWriter){
+		"broken": func(w http.ResponseWriter) { io.WriteString(w, `{"a":`) },
+		"long":   func(w http.ResponseWriter) { io.WriteString(w, `"`+strings.Repeat("x", 3000)+`"`) },
+		"long, and no length": func(w http.ResponseWriter) {
+			w.(http.Flusher).Flush()
+			io.WriteString(w, `"`+strings.Repeat("x", 3000)+`"`)
+		},
+		"encoded": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Encoding", "br")
+			io.WriteString(w, `{}`)
+		},
+		"part": func(w http.ResponseWriter) {
+			w.WriteHeader(206)
+			io.WriteString(w, `{}`)
+		},
+		"good": func(w http.ResponseWriter) { io.WriteString(w, `{"a":3}`) },
+	} {
+		n := new(atomic.Int64)
+		g, _ := cachedOrigin(t, "match: {path: /*}, cache: {enabled: true, stale_while_revalidate: 1h}, response: {json: {max: 2KiB, remove: [secret]}}", "",
+			func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if n.Add(1) == 1 {
+					w.Header().Set("Cache-Control", "max-age=1")
+					w.Header().Set("Age", "1")
+					io.WriteString(w, `{"secret":1,"a":2}`)
+					return
+				}
+				w.Header().Set("Cache-Control", "max-age=60")
+				second(w)
+			})
+		f := func(want string) {
+			t.Helper()
+			if resp, got := get(t, g, "/"); resp.StatusCode != 200 || got != want {
+				t.Errorf("%s: %d %s", name, resp.StatusCode, got)
+			}
+		}
+		f(`{"a":2}`)
+		f(`{"a":2}`)
+		eventually(t, func() bool { return n.Load() == 2 && g.behind.Load() == 0 })
+		if name == "good" {
+			f(`{"a":3}`)
+		} else {
+			f(`{"a":2}`)
+		}
+		eventually(t, func() bool { return g.behind.Load() == 0 })
+		nothingHeld(t, g)
+	}
+}
+
+// TestStoredBeforeJSON: what was stored before its route changed JSON, or changed as much of it, is not looked at any more.
+func TestStoredBeforeJSON(t *testing.T) {
+	n := new(atomic.Int64)
+	up := endpoint(t, "http1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Content-Type", "application/json")
+		if n.Add(1) == 1 {
+			w.Header().Set("Content-Encoding", "br")
+		}
+		io.WriteString(w, `{"secret":1,"a":2}`)
+	})
+	yaml := func(json string) string {
+		return poolYAML("", up) + "routes: [{name: all, pool: api, cache: {enabled: true}" + json + "}]\n"
+	}
+	g := newGateway(t, yaml(""))
+	get(t, g, "/")
+	f := func(json string, asked int64) {
+		t.Helper()
+		reload(t, g, yaml(json))
+		if resp, got := get(t, g, "/"); resp.StatusCode != 200 || got != `{"a":2}` || n.Load() != asked {
+			t.Errorf("%s: %d %s, asked %d times", json, resp.StatusCode, got, n.Load())
+		}
+	}
+	f(", response: {json: {remove: [secret]}}", 2)
+	f(", response: {json: {remove: [secret], set: []}}", 2)
+	f(", response: {json: {remove: [secret], max: 1KiB}}", 3)
+}

@@ -158,6 +158,7 @@ func (x *h1) sendEncoded(body []byte, trailers *http1.Head) bool {
 
 // deliverEncoded sends an answer encoded, piece by piece: whatever has come when no more is there goes on at once.
 func (x *h1) deliverEncoded() {
+	x.startFeed()
 	for {
 		p, err := x.answer.NextHere()
 		if err == http1.ErrMore {
@@ -169,8 +170,16 @@ func (x *h1) deliverEncoded() {
 		}
 		switch {
 		case err == io.EOF:
+			x.keep()
 			if x.endEncoded(&x.answer.Trailers) {
 				x.finishUpstream()
+			}
+			return
+		case x.feedOver(err):
+			x.persist = false
+			if x.endEncoded(new(http1.Head)) {
+				x.stopUpload()
+				x.dropUpstream()
 			}
 			return
 		case err == errAborted:
@@ -179,6 +188,9 @@ func (x *h1) deliverEncoded() {
 		case err != nil:
 			x.cutAnswer(err)
 			return
+		}
+		if x.feed != nil {
+			x.messagesOut += x.feed.passed(p)
 		}
 		x.capture.add(p)
 		x.fill(p)
@@ -210,7 +222,6 @@ func (x *h1) endEncoded(trailers *http1.Head) bool {
 	}
 	dropOld(trailers)
 	x.out = appendLastChunk(x.out, trailers)
-	x.keep()
 	x.settleLimits()
 	return x.flush()
 }

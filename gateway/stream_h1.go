@@ -48,13 +48,7 @@ func (x *h1) Deliver(*Exchange) {
 	if x.answer.Here() && !x.answer.Chunked() && x.download.flow == nil {
 		x.deliverWhole()
 	} else {
-		if x.answer.Left() < 0 {
-			x.startFeed()
-		}
 		x.deliverStream(chunked)
-		if x.feed != nil {
-			x.endFeed()
-		}
 	}
 }
 
@@ -108,6 +102,7 @@ func (x *h1) deliverWhole() {
 
 // deliverStream sends an answer piece by piece, each as it comes.
 func (x *h1) deliverStream(chunked bool) {
+	x.startFeed()
 	c, u := x.conn, x.u
 	for {
 		if !x.answer.Pending() {

@@ -29,7 +29,8 @@ type tunnel struct {
 	in, out   way
 	sum       *telemetry.Lasting
 	websocket bool
-	payer     *Exchange // charged by its messages as they pass, in the goroutine of out; nil: it is not
+	payer     *Exchange  // charged by its messages as they pass; nil: it is not
+	paying    sync.Mutex // held by the way that charges it: nobody else touches payer while both ways last
 	began     mono.Time
 	idle      time.Duration // 0: no end
 	lifetime  time.Duration // 0: no end

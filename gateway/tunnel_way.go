@@ -51,8 +51,8 @@ func (w *way) run(early []byte) {
 			if broken := w.pass(p); broken != nil {
 				err = broken
 			}
-			if x := w.t.payer; x != nil && w == &w.t.out {
-				x.settleAsItGoes(mono.Now())
+			if w.t.payer != nil {
+				w.t.pay(mono.Now())
 			}
 		}
 		w.free()
@@ -65,6 +65,15 @@ func (w *way) run(early []byte) {
 		return
 	}
 	w.t.end()
+}
+
+// pay charges for what has passed both ways, once in a while; whichever way bytes go.
+func (t *tunnel) pay(now mono.Time) {
+	if !t.paying.TryLock() {
+		return // the other way is at it
+	}
+	defer t.paying.Unlock()
+	t.payer.settleAsItGoes(now)
 }
 
 // answered reports whether the client has answered the Close that it was sent. The endpoint got that answer.

@@ -51,6 +51,9 @@ func (f *Flight) book(n int64) bool {
 	return true
 }
 
+// Body returns what was filled in so far; it is good until Commit or Abort.
+func (f *Flight) Body() []byte { return f.body }
+
 // Commit ends f after the last piece, and reports whether the response is stored. Call it only if the response ended as it should: a body
 // that was cut is Abort's.
 func (f *Flight) Commit() bool {

@@ -19,6 +19,7 @@ type alarm struct {
 	why   error // it was cut
 
 	stopped bool
+	life    int // of those that it has had
 }
 
 // set moves the deadline; a zero t is none. It costs a timer only if a call is under way, or when one begins.
@@ -53,6 +54,7 @@ func (a *alarm) ring() {
 		a.mu.Unlock()
 		return
 	}
+	life := a.life
 	a.mu.Unlock()
 	why := os.ErrDeadlineExceeded
 	if a.check != nil {
@@ -63,7 +65,7 @@ func (a *alarm) ring() {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.stopped {
+	if !a.stopped && a.life == life {
 		a.why = why
 		a.cut()
 	}
@@ -105,6 +107,14 @@ func (a *alarm) stop() {
 	if a.timer != nil {
 		a.timer.Stop()
 	}
+}
+
+// renew makes the alarm one of another connection.
+func (a *alarm) renew() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.at, a.busy, a.why, a.stopped = time.Time{}, false, nil, false
+	a.life++
 }
 
 // alarms are the deadlines of both directions, as a net.Conn has them: after a call that was too late the stream is reset.

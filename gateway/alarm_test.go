@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,5 +78,33 @@ func TestAlarmStops(t *testing.T) {
 		}
 		a.stop()
 		time.Sleep(time.Minute)
+	})
+}
+
+// TestAlarmRenewed: what rang for one connection does not cut the next one that has the alarm.
+func TestAlarmRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cuts, checks atomic.Int32
+		a := &alarm{cut: func() { cuts.Add(1) }}
+		a.check = func() error {
+			if checks.Add(1) == 1 {
+				a.stop()
+				a.renew()
+				a.begin() //nolint:errcheck // it is not late
+			}
+			return os.ErrDeadlineExceeded
+		}
+		a.set(time.Now().Add(time.Second))
+		a.begin() //nolint:errcheck // it is not late
+		time.Sleep(2 * time.Second)
+		if cuts.Load() > 0 {
+			t.Error("it was cut")
+		}
+		a.set(time.Now().Add(time.Second))
+		time.Sleep(2 * time.Second)
+		if n := cuts.Load(); n != 1 {
+			t.Errorf("%d cuts of its own", n)
+		}
+		a.stop()
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"weir/config"
 	"weir/gateway/route"
 	"weir/internal/expr"
+	"weir/internal/h2"
 	"weir/internal/http1"
 )
 
@@ -76,7 +77,7 @@ func (p *compiler) listeners() error {
 			Body: int64(l.Limits.Body), MinRate: int64(l.Limits.BodyMinRate),
 		}
 		for k := range c.floods {
-			if floodKind(k) != noFlood {
+			if h2.Flood(k) != h2.NoFlood {
 				c.floods[k] = p.gw.hub.Floods(l.Name, floodNames[k])
 			}
 		}

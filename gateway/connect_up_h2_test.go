@@ -13,11 +13,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+	_ "unsafe" // for go:linkname
 
 	"golang.org/x/net/http2"
 )
 
 //lint:file-ignore SA1019 see docs/adr/019-http2.md
+
+// The library's server, of which the tests' endpoints are made, offers extended CONNECT only if the environment has GODEBUG=http2xconnect=1 at its start.
+//
+//go:linkname disableExtendedConnectProtocol golang.org/x/net/http2.disableExtendedConnectProtocol
+var disableExtendedConnectProtocol bool
+
+func init() { disableExtendedConnectProtocol = false }
 
 // connectEndpoint serves h by HTTP/2 in clear text until the test ends, and takes extended CONNECT.
 func connectEndpoint(t testing.TB, h http.HandlerFunc) (address string) {

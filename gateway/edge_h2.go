@@ -2,52 +2,22 @@ package gateway
 
 import (
 	"bytes"
-	"context"
-	cryptotls "crypto/tls"
-	"io"
-	"log"
-	"net"
-	"net/http"
-	"sync"
 	"time"
 
-	"golang.org/x/net/http2"
-
-	"weir/internal/http1"
+	"weir/internal/h2"
 	"weir/internal/mono"
 	"weir/tls"
 )
 
-//lint:file-ignore SA1019 why x/net's HTTP/2 and not net/http's: docs/adr/019-http2.md
-
-// Bounds of what a client's connection may have on its way in, unread: of a stream, and of all together.
-const (
-	streamWindow  = 256 << 10
-	sessionWindow = 1 << 20
-)
-
-// session is one HTTP/2 connection of a client. Framing, header compression and flow control are golang.org/x/net/http2's; each stream is
-// then served as a connection of HTTP/1 with one request is (stream), in the goroutine that the library gives it.
+// session is one HTTP/2 connection of a client. Framing, header compression and flow control are internal/h2's; each stream is
+// then served as a connection of HTTP/1 with one request is (stream), in the goroutine that it gets.
 type session struct {
 	gw       *Gateway
 	nc       *tls.Conn
 	listener string
 	conf     *Listener // when it began: what a stream keeps to once the listener is gone
-	frames   *frames
-	base     *http.Server
-
-	leaving  sync.Once
-	farewell sync.WaitGroup // what drain has begun
-	over     chan struct{}  // closed at the end
+	conn     *h2.Conn
 }
-
-// tlsState is what the library asks a TLS connection.
-type tlsState interface {
-	ConnectionState() cryptotls.ConnectionState
-}
-
-// preface is what an HTTP/2 client says first.
-const preface = http2.ClientPreface
 
 // serveH2 serves the streams of nc until its end, and closes it. already is what was read of it.
 func (g *Gateway) serveH2(nc *tls.Conn, listener string, already []byte) {
@@ -56,84 +26,35 @@ func (g *Gateway) serveH2(nc *tls.Conn, listener string, already []byte) {
 		nc.Close() //nolint:errcheck // it is of no more use
 		return
 	}
-	s := &session{gw: g, nc: nc, listener: listener, conf: conf, over: make(chan struct{})}
-	s.frames = newFrames(nc.Conn, already, conf)
-	s.base = &http.Server{
-		MaxHeaderBytes: conf.Limits.Bytes + 32*conf.Limits.Fields + 4<<10, // the codec says 431 before, as it does to HTTP/1
-		ErrorLog:       log.New(io.Discard, "", 0),
-	}
-	server := &http2.Server{
-		MaxConcurrentStreams:         uint32(conf.Streams),
-		IdleTimeout:                  conf.IdleTimeout,
-		WriteByteTimeout:             clientStall,
-		MaxReadFrameSize:             maxFrame,
-		MaxUploadBufferPerConnection: sessionWindow,
-		MaxUploadBufferPerStream:     streamWindow,
-	}
-	if err := http2.ConfigureServer(s.base, server); err != nil {
-		g.log.Error("HTTP/2 cannot be served", "error", err)
-		nc.Close() //nolint:errcheck // as above
-		return
-	}
+	s := &session{gw: g, nc: nc, listener: listener, conf: conf}
+	s.conn = h2.New(nc.Conn, already, &h2.Options{
+		Handle: s.serve, Gone: func(o *h2.Stream) { o.Owner.(*stream).carrier.endWait() }, Acquire: acquireStream, Release: releaseStream,
+		Streams: conf.Streams, HeadBytes: conf.Limits.Bytes, HeadList: conf.Limits.Bytes + 32*conf.Limits.Fields, // the codec says 431, as it does to HTTP/1
+		HeadTimeout: conf.HeaderTimeout, IdleTimeout: conf.IdleTimeout, Stall: clientStall, Resets: conf.Resets, ControlFrames: conf.ControlFrames,
+	})
 	g.enrollSession(s)
 	defer g.leaveSession(s)
-	server.ServeConn(s.conn(), &http2.ServeConnOpts{BaseConfig: s.base, Handler: s})
-	s.tellFlood()
-	close(s.over)
-	s.leaving.Do(func() {}) // no drain begins any more
-	s.farewell.Wait()
-	nc.Close() //nolint:errcheck // it is closed already, but for a panic
+	s.tellFlood(s.conn.Serve())
 }
 
-// conn is the connection as the library gets it: it checks what it must of TLS.
-func (s *session) conn() net.Conn {
-	if t, ok := s.nc.Conn.(tlsState); ok {
-		return struct {
-			*frames
-			tlsState
-		}{s.frames, t}
-	}
-	return s.frames
-}
-
-// ServeHTTP serves one stream.
-func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	st := newStream(s, w, r)
-	nc := *s.nc
-	nc.Conn, nc.Raw = st, nil
-	c := &h1conn{gw: s.gw, nc: &nc, listener: s.listener, conf: s.conf, stream: st, number: 1}
-	c.Conn, c.final = st, true
-	c.rd = http1.NewReader(&c.wire)
-	st.wire = &c.wire
-	ok := s.gw.serveStream(c) && st.finished()
-	if st.release(); ok {
-		s.frames.gate.served(r.ContentLength != 0)
+// serve serves one stream. What is not answered to its end is reset behind it.
+func (s *session) serve(o *h2.Stream) {
+	st := o.Owner.(*stream)
+	defer s.gw.shield("stream", o.Reset)
+	st.begin(s)
+	c := &st.carrier
+	if o.IsGone() || !c.configure() {
 		return
 	}
-	if st.gone() {
-		s.frames.gate.left(mono.Now())
-		s.frames.refuseFlood() //nolint:errcheck // the stream ends anyway
-	}
-	panic(http.ErrAbortHandler) // resets the stream
-}
-
-// serveStream serves the one request of c, and reports whether it was served.
-func (g *Gateway) serveStream(c *h1conn) bool {
-	if c.stream.gone() || !c.configure() {
-		return false
-	}
 	if !c.conf.HTTP2 {
-		c.stream.sess.drain() // a reload has switched it off
+		s.conn.Drain() // a reload has switched it off
 	}
 	c.state.Store(c.number<<phaseBits | uint64(phaseHead))
-	g.enroll(c)
-	defer g.leave(c)
-	stop := c.stream.onGone(c.endWait)
+	s.gw.enroll(c)
+	defer s.gw.leave(c)
 	c.serveOne()
-	stop()
 	c.rd.Release()
-	c.Close() //nolint:errcheck // it only ends timers
-	return true
+	st.finish()
 }
 
 // speaksH2 reports whether the first bytes of a cleartext connection are those of an HTTP/2 client. It reads on as long as they may be.
@@ -144,11 +65,11 @@ func (c *h1conn) speaksH2() bool {
 	c.readBy(mono.Now().Add(c.conf.HeaderTimeout))
 	for {
 		b := c.rd.Bytes()
-		n := min(len(b), len(preface))
-		if string(b[:n]) != preface[:n] {
+		n := min(len(b), len(h2.Preface))
+		if string(b[:n]) != h2.Preface[:n] {
 			return false
 		}
-		if n == len(preface) {
+		if n == len(h2.Preface) {
 			return true
 		}
 		if c.rd.Fill() != nil {
@@ -174,23 +95,8 @@ func (c *h1conn) becomeH2() {
 	c.gw.serveH2(c.nc, c.listener, already)
 }
 
-// drain has the client open no more streams here, and lets those that there are end. A first GOAWAY says so; the last one, which says
-// what will not be served any more, comes when whatever the client sent before it heard the first has arrived.
-func (s *session) drain() {
-	s.leaving.Do(func() {
-		s.farewell.Go(func() {
-			s.frames.sayGoAway(s.over)
-			s.base.Shutdown(expired) //nolint:errcheck // it only tells the library to say GOAWAY
-		})
-	})
-}
-
-// expired is a context that has ended.
-var expired = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
+// drain has the client open no more streams here, and lets those that there are end.
+func (s *session) drain() { s.conn.Drain() }
 
 // enrollSession lists a session, so that it can be drained.
 func (g *Gateway) enrollSession(s *session) {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"weir/internal/h2"
 	"weir/internal/mono"
 )
 
@@ -89,85 +90,6 @@ func TestFloodsProvoked(t *testing.T) {
 	})
 }
 
-// TestFloodgate: what is free, what costs, and what gives back.
-func TestFloodgate(t *testing.T) {
-	const resets, control = 10, 100
-	f := func(name string, want floodKind, do func(g *floodgate)) {
-		t.Helper()
-		g := newFloodgate(resets, control, 0)
-		do(&g)
-		if got, _ := g.flood(); got != want {
-			t.Errorf("%s: %q, want %q", name, floodNames[got], floodNames[want])
-		}
-	}
-	sends := func(n int, h header) func(*floodgate) {
-		return func(g *floodgate) {
-			for range n {
-				g.sent(h, h.kind == http2.FrameData && h.length == 0, false, 0)
-			}
-		}
-	}
-	answers := func(n int, h header) func(*floodgate) {
-		return func(g *floodgate) {
-			for range n {
-				g.answered(h, 0)
-			}
-		}
-	}
-	all := func(dos ...func(*floodgate)) func(*floodgate) {
-		return func(g *floodgate) {
-			for _, do := range dos {
-				do(g)
-			}
-		}
-	}
-	served := func(n int, body bool) func(*floodgate) {
-		return func(g *floodgate) {
-			for range n {
-				g.served(body)
-			}
-		}
-	}
-	left := func(n int, at mono.Time) func(*floodgate) {
-		return func(g *floodgate) {
-			for range n {
-				g.left(at)
-			}
-		}
-	}
-	window, ping := header{kind: http2.FrameWindowUpdate}, header{kind: http2.FramePing}
-	head, data := header{kind: http2.FrameHeaders, length: 1}, header{kind: http2.FrameData, length: 1}
-	reset := func(code http2.ErrCode) header { return header{kind: http2.FrameRSTStream, code: code} }
-
-	f("requests", noFlood, sends(10_000, head))
-	f("data", noFlood, sends(10_000, data))
-	f("pings", noFlood, sends(control, ping))
-	f("more pings", tooManyFrames, sends(control+1, ping))
-	f("pings and half a second", tooManyFrames, all(sends(control, ping), func(g *floodgate) { g.sent(ping, false, false, mono.Time(time.Second/2)) }))
-	f("pings and a second", noFlood, all(sends(control, ping), func(g *floodgate) { g.sent(ping, false, false, mono.Time(time.Second)) }))
-	f("a ping that was asked for", noFlood, all(sends(control, ping), func(g *floodgate) { g.sent(ping, false, true, 0) }))
-	f("settings", tooManyFrames, sends(control/settingsCost+1, header{kind: http2.FrameSettings}))
-	f("acknowledged settings", noFlood, sends(10_000, header{kind: http2.FrameSettings, flags: http2.FlagSettingsAck}))
-	f("empty data", tooManyFrames, sends(control+1, header{kind: http2.FrameData}))
-	f("pieces of heads", tooManyFrames, sends(control+1, header{kind: http2.FrameContinuation, length: 1}))
-	f("windows without cause", tooManyFrames, sends(control+1, window))
-	f("windows of answers", noFlood, all(answers(1000, data), sends(windowsPerFrame*1000+control, window)))
-	f("more windows than answers", tooManyFrames, all(answers(1000, data), sends(windowsPerFrame*1000+control+1, window)))
-	f("windows of requests", noFlood, all(sends(1000, head), sends(windowsPerHead*1000, window)))
-	f("windows of answers long ago", tooManyFrames, all(answers(10*mostCredit, data), sends(mostCredit+control+1, window)))
-	f("resets of the gateway's own", noFlood, all(answers(1000, reset(http2.ErrCodeNo)), answers(1000, reset(http2.ErrCodeInternal))))
-	f("provoked resets", tooManyFrames, answers(control+1, reset(http2.ErrCodeProtocol)))
-	f("data behind an early answer", noFlood, all(served(10, true), answers(10*latePerBody, reset(http2.ErrCodeStreamClosed))))
-	f("data behind no body", tooManyFrames, all(served(10, false), answers(control+1, reset(http2.ErrCodeStreamClosed))))
-	f("what the library ends", tooManyResets, answers(1, header{kind: http2.FrameGoAway, code: http2.ErrCodeEnhanceYourCalm}))
-	f("a farewell", noFlood, answers(1, header{kind: http2.FrameGoAway, code: http2.ErrCodeNo}))
-	f("requests given up", noFlood, left(resets, 0))
-	f("more given up", tooManyResets, left(resets+1, 0))
-	f("given up in a second", noFlood, all(left(resets, 0), left(1, mono.Time(time.Second))))
-	f("two more given up in a second", tooManyResets, all(left(resets, 0), left(2, mono.Time(time.Second))))
-	f("given up beside served", noFlood, all(left(resets, 0), served(3, false), left(3, 0)))
-}
-
 // TestFloodLog: the first flood is told at once, others together.
 func TestFloodLog(t *testing.T) {
 	var l floodLog
@@ -195,10 +117,10 @@ func TestFloodIsCounted(t *testing.T) {
 	}
 	k.ended()
 	c := g.snap.Load().listeners["web"].floods
-	for end := time.Now().Add(5 * time.Second); c[tooManyFrames].Value() == 0 && time.Now().Before(end); {
+	for end := time.Now().Add(5 * time.Second); c[h2.TooManyFrames].Value() == 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
-	if frames, resets := c[tooManyFrames].Value(), c[tooManyResets].Value(); frames != 1 || resets != 0 {
+	if frames, resets := c[h2.TooManyFrames].Value(), c[h2.TooManyResets].Value(); frames != 1 || resets != 0 {
 		t.Errorf("%d and %d", frames, resets)
 	}
 }

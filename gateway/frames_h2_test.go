@@ -12,9 +12,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-	"pgregory.net/rapid"
 
-	"weir/internal/mono"
+	"weir/internal/h2"
 )
 
 // rawH2 is a client that sends what it likes.
@@ -37,8 +36,8 @@ func dialH2(t *testing.T, g *Gateway) *rawH2 {
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	k := &rawH2{Framer: http2.NewFramer(c, c), t: t, c: c}
 	k.enc = hpack.NewEncoder(&k.head)
-	io.WriteString(c, preface) //nolint:errcheck // the next read tells
-	k.WriteSettings()          //nolint:errcheck // as above
+	io.WriteString(c, h2.Preface) //nolint:errcheck // the next read tells
+	k.WriteSettings()             //nolint:errcheck // as above
 	return k
 }
 
@@ -176,8 +175,8 @@ func TestSlowHead(t *testing.T) {
 		t.Error("half a head is waited for")
 	}
 	k = dialH2(t, g)
-	k.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: k.request(), EndHeaders: true})               //nolint:errcheck // the read tells
-	k.c.Write([]byte{0, 0, 100, byte(http2.FrameHeaders), byte(http2.FlagHeadersEndHeaders), 0, 0, 0, 3, methodGet}) //nolint:errcheck // as above
+	k.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: k.request(), EndHeaders: true})          //nolint:errcheck // the read tells
+	k.c.Write([]byte{0, 0, 100, byte(http2.FrameHeaders), byte(http2.FlagHeadersEndHeaders), 0, 0, 0, 3, 0x82}) //nolint:errcheck // as above
 	if k.ended(); t.Failed() {
 		t.Error("half a frame is waited for")
 	}
@@ -220,105 +219,6 @@ func TestMalformed(t *testing.T) {
 	f("host", "other.example")
 	f(":path", "/text")
 	f("x-long", string(bytes.Repeat([]byte{'x'}, 5000)), "connection", "close")
-}
-
-// TestScanner: frames are found in a stream however it is cut, and what is urgent goes between them.
-func TestScanner(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		var stream, want bytes.Buffer
-		framer := http2.NewFramer(&stream, nil)
-		for range rapid.IntRange(1, 20).Draw(rt, "frames") {
-			framer.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, rapid.IntRange(0, 100).Draw(rt, "length"))) //nolint:errcheck // a buffer takes everything
-		}
-		var out bytes.Buffer
-		f := newFrames(writeOnly{Buffer: &out}, nil, &Listener{Resets: 10, ControlFrames: 10})
-		urgent := 0
-		for stream.Len() > 0 {
-			if rapid.IntRange(0, 5).Draw(rt, "urgent") == 0 {
-				f.say(appendFrameHeader(nil, 0, http2.FrameGoAway))
-				urgent++
-			}
-			p := stream.Next(rapid.IntRange(1, 150).Draw(rt, "piece"))
-			want.Write(p)
-			if n, err := f.Write(p); n != len(p) || err != nil {
-				rt.Fatal(n, err)
-			}
-		}
-		var rest bytes.Buffer
-		again := http2.NewFramer(&rest, &out)
-		seen := 0
-		for first := true; ; first = false {
-			h, err := http2.ReadFrameHeader(&out)
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				rt.Fatal(err)
-			}
-			if h.Type == http2.FrameGoAway {
-				if seen++; first {
-					rt.Fatal("it comes before all else")
-				}
-				continue
-			}
-			again.WriteRawFrame(h.Type, h.Flags, h.StreamID, out.Next(int(h.Length))) //nolint:errcheck // as above
-		}
-		if seen != urgent || !bytes.Equal(rest.Bytes(), want.Bytes()) {
-			rt.Fatalf("%d of %d urgent frames, %d of %d bytes", seen, urgent, rest.Len(), want.Len())
-		}
-	})
-}
-
-// noConn is the rest of a connection that is a buffer.
-type noConn struct{}
-
-func (noConn) Close() error                     { return nil }
-func (noConn) LocalAddr() net.Addr              { return nil }
-func (noConn) RemoteAddr() net.Addr             { return nil }
-func (noConn) SetDeadline(time.Time) error      { return nil }
-func (noConn) SetReadDeadline(time.Time) error  { return nil }
-func (noConn) SetWriteDeadline(time.Time) error { return nil }
-
-// writeOnly is a connection that can only be written to.
-type writeOnly struct {
-	*bytes.Buffer
-	noConn
-}
-
-func TestAllowance(t *testing.T) {
-	a := newAllowance(3, 2, 0)
-	f := func(at time.Duration, n int64, want bool) {
-		t.Helper()
-		if got := a.take(n, mono.Time(at)); got != want {
-			t.Errorf("%v: %v", at, got)
-		}
-	}
-	f(0, 2, true)
-	f(0, 2, false)
-	f(0, 1, true)
-	f(999*time.Millisecond, 1, false)
-	f(1500*time.Millisecond, 2, true)
-	f(1900*time.Millisecond, 1, false)
-	f(2*time.Second, 2, true)
-	f(time.Hour, 4, false)
-	f(time.Hour, 3, true)
-	a.give(1)
-	f(time.Hour, 1, true)
-	f(time.Minute, 1, false)
-}
-
-func TestDropOverridden(t *testing.T) {
-	f := func(in, want string) {
-		t.Helper()
-		b := []byte(in)
-		if dropOverridden(b); string(b) != want {
-			t.Errorf("%q: %q, want %q", in, b, want)
-		}
-	}
-	f("", "")
-	f("\x00\x04\x00\x00\x00\x01", "\x00\x04\x00\x00\x00\x01")
-	f("\x00\x04\x00\x00\x00\x01\x00\x03\x00\x00\x00\x07\x00\x04\x00\x00\x00\x02", "\xf0\x00\x00\x00\x00\x01\x00\x03\x00\x00\x00\x07\x00\x04\x00\x00\x00\x02")
-	f("\x00\x04\x00", "\x00\x04\x00")
 }
 
 // head2 encodes a head of its own pseudo-fields; scheme, and authority if it is not given, are added.

@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"weir/internal/h2"
 )
 
 // hostile is an endpoint of HTTP/2 whose answer to each head is a script's.
@@ -24,7 +26,6 @@ type hostile struct {
 	conn int // of its connections
 	head bytes.Buffer
 	enc  *hpack.Encoder
-	mu   sync.Mutex
 }
 
 func (h *hostile) fields(fields ...string) []byte {
@@ -70,7 +71,7 @@ func hostileEndpoint(t *testing.T, script func(h *hostile, id uint32)) (address 
 			mu.Unlock()
 			wg.Go(func() {
 				defer c.Close()
-				io.ReadFull(c, make([]byte, len(preface))) //nolint:errcheck // the next read tells
+				io.ReadFull(c, make([]byte, len(h2.Preface))) //nolint:errcheck // the next read tells
 				h := &hostile{Framer: http2.NewFramer(c, c), c: c, conn: conn}
 				h.enc = hpack.NewEncoder(&h.head)
 				h.AllowIllegalWrites = true

@@ -151,6 +151,9 @@ func (u *upstream) dialLink(d *dialConf) (*link, error) {
 	return nil, errors.Join(errHandshake, errors.New("the endpoint does not speak HTTP/2"))
 }
 
+// streamWindow is what an endpoint may send of an answer before a client has taken it.
+const streamWindow = 256 << 10
+
 // adopt makes a link of a connection. What an endpoint has sent and no client has taken yet is at most streamWindow for each stream; all
 // streams together have no window of their own, or clients that do not read would stop the others.
 func (u *upstream) adopt(d *dialConf, nc net.Conn) (*link, error) {

@@ -302,7 +302,7 @@ func (r *round) appendHead(b []byte) []byte {
 		b = append(b, "Content-Length: 0\r\n"...)
 	default:
 		r.answer.chunked = true
-		r.answer.trailers = func() http.Header { return resp.Trailer }
+		r.answer.trailers = func(b []byte) []byte { return appendHTTPFields(b, resp.Trailer, "") }
 		b = append(appendNames(b, resp.Trailer), "Transfer-Encoding: chunked\r\n"...)
 	}
 	return append(b, '\r', '\n')

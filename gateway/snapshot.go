@@ -66,7 +66,7 @@ type Listener struct {
 	IdleTimeout   time.Duration
 	Body          int64 // bytes; 0 is unlimited
 	MinRate       int64 // bytes per second; 0 is no minimum
-	floods        [floodKinds]*telemetry.Counter
+	floods        [len(floodNames)]*telemetry.Counter
 }
 
 // entry is a compiled route.

@@ -1,108 +1,127 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/textproto"
 	"os"
 	"sync"
-	"time"
 
+	"weir/internal/h2"
 	"weir/internal/http1"
 )
 
 // stream is a client's stream of HTTP/2 as a connection of HTTP/1 that brings one request: reads give its head and its body as HTTP/1
 // writes them, and writes take an answer in HTTP/1's words and send it on the stream. It has no goroutine and no buffer for bodies: a read
 // or a write is one of the stream, and what flow control holds up there is held up here.
+//
+// When it is over it serves another stream, of whatever connection. So of what others than its own goroutine may still look at behind its end,
+// all is atomic, and the numbers of carrier's requests go on.
 type stream struct {
-	sess *session
-	w    http.ResponseWriter
-	r    *http.Request
-	ctl  *http.ResponseController
-	wire *wire // that reads and writes; its due instants are what counts
+	own     h2.Stream
+	carrier h1conn
+	sess    *session
 
-	head []byte // not read yet
-	body chunker
+	lines []byte // the head
+	head  []byte // of it, not read yet
+	body  chunker
 
 	alarms
 
-	buffers  *streamBuffers
+	answer   http1.Head
+	fields   []h2.Field // of it, or its trailers
 	framing  unframer
 	headSent bool
 	tunnel   bool // an extended CONNECT that was answered 101: bytes are bytes from here on
 }
 
-// streamBuffers is what one stream leaves to another: none of it is used by a goroutine that may outlive the stream.
-type streamBuffers struct {
-	head   []byte
-	answer http1.Head
-}
-
-var streamBuffersPool = sync.Pool{New: func() any { return &streamBuffers{head: make([]byte, 0, 1<<10)} }}
-
-// release gives the buffers back. The stream must have ended.
-func (s *stream) release() {
-	b := s.buffers
-	if cap(b.head) > http1.LargeBuffer {
-		b.head = nil
-	}
-	s.buffers, s.head = nil, nil
-	b.answer.Reset()
-	b.answer.Buf = nil
-	streamBuffersPool.Put(b)
-}
-
 var errBadAnswer = errors.New("BUG: an answer that HTTP/2 cannot say")
 
-// newStream takes the request's head.
-func newStream(s *session, w http.ResponseWriter, r *http.Request) *stream {
-	st := &stream{sess: s, w: w, r: r, ctl: http.NewResponseController(w), buffers: streamBuffersPool.Get().(*streamBuffers)}
-	st.reading.check, st.reading.cut, st.writing.cut = st.lateRead, st.cutRead, st.cutWrite
-	st.buffers.head = st.appendHead(st.buffers.head[:0])
-	st.head = st.buffers.head
-	return st
+var streams = sync.Pool{New: func() any {
+	s := &stream{lines: make([]byte, 0, 1<<10)}
+	s.own.Owner = s
+	s.reading.check, s.reading.cut, s.writing.cut = s.lateRead, s.own.CloseRead, s.own.Reset
+	s.body.trailers = s.appendTrailers
+	c := &s.carrier
+	c.Conn, c.final, c.stream = s, true, s
+	c.rd = http1.NewReader(&c.wire)
+	return s
+}}
+
+func acquireStream() *h2.Stream { return &streams.Get().(*stream).own }
+
+func releaseStream(o *h2.Stream) {
+	s := o.Owner.(*stream)
+	if cap(s.lines) > http1.LargeBuffer {
+		s.lines = nil
+	}
+	clear(s.fields)
+	s.answer.Buf, s.framing.head.Buf, s.head = nil, nil, nil
+	streams.Put(s)
+}
+
+// begin takes the request's head.
+func (s *stream) begin(sess *session) {
+	s.sess = sess
+	s.reading.renew()
+	s.writing.renew()
+	s.headSent, s.tunnel = false, false
+	s.carrier.renew(sess)
+	s.lines = s.appendHead(s.lines[:0])
+	s.head = s.lines
+}
+
+// renew makes c the connection of another stream.
+func (c *h1conn) renew(s *session) {
+	c.gw, c.nc, c.listener, c.conf, c.snap = s.gw, s.nc, s.listener, s.conf, nil
+	c.number++
+	c.readBy(0)
+	c.writeBy(0)
+	c.rarmed.Store(0)
+	c.warmed, c.least = 0, 0
+	c.aborted.Store(false)
+	c.roused.Store(false)
+	c.leaving.Store(false)
+	c.up.Store(nil)
 }
 
 // appendHead writes the request's head as HTTP/1 does. It is parsed then as one that came so, and refused for the same reasons.
 func (s *stream) appendHead(b []byte) []byte {
-	r := s.r
-	method, target := r.Method, r.RequestURI
-	if s.connects() {
-		method, target = http.MethodGet, r.URL.RequestURI()
+	o := &s.own
+	switch connect := string(o.Method()) == http.MethodConnect; {
+	case s.connects():
+		b = append(append(b, "GET "...), o.Path()...)
+	case connect:
+		b = append(append(b, "CONNECT "...), o.Authority()...)
+	default:
+		b = append(append(append(b, o.Method()...), ' '), o.Path()...)
 	}
-	b = append(b, method...)
-	b = append(b, ' ')
-	b = append(b, target...)
 	b = append(b, " HTTP/1.1\r\n"...)
-	if r.Host != "" {
-		b = append(b, "Host: "...)
-		b = append(b, r.Host...)
-		b = append(b, '\r', '\n')
+	if len(o.Authority()) > 0 {
+		b = append(append(append(b, "Host: "...), o.Authority()...), '\r', '\n')
+	}
+	b = append(b, o.Fields()...)
+	s.body = chunker{trailers: s.body.trailers, rest: s.body.rest[:0]}
+	if o.HasBody() {
+		s.body.src = o
 	}
 	if s.connects() {
 		return append(s.appendUpgrade(b), '\r', '\n')
 	}
-	length, sized := r.Header["Content-Length"]
-	if len(length) == 1 && len(r.Trailer) > 0 && r.ContentLength > 0 {
-		delete(r.Header, "Content-Length") // HTTP/1 has trailers only behind chunks
-		sized = false
-	}
-	b = appendHTTPFields(b, r.Header, "")
-	if r.ContentLength != 0 || sized {
-		s.body.src = r.Body
-	}
-	if s.body.src != nil && !sized {
-		s.body.chunked = true
-		s.body.trailers = func() http.Header { return r.Trailer }
+	s.body.chunked = o.HasBody() && (o.Length() < 0 || o.Length() > 0 && o.Announces()) // HTTP/1 has trailers only behind chunks
+	switch {
+	case s.body.chunked:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-		b = appendNames(b, r.Trailer)
+	case o.Length() >= 0:
+		b = appendLength(b, o.Length())
 	}
 	return append(b, '\r', '\n')
 }
+
+// appendTrailers writes the request's trailers.
+func (s *stream) appendTrailers(b []byte) []byte { return append(b, s.own.Trailers()...) }
 
 // Read reads of the request: its head at first, alone, so that nothing of the body is asked for before somebody wants it.
 func (s *stream) Read(p []byte) (int, error) {
@@ -123,24 +142,16 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 // lateRead says what a read meets whose time seems to be up.
-func (s *stream) lateRead() error { return s.wire.lateRead(os.ErrDeadlineExceeded) }
-
-// cutRead ends the reading side. The stream brings nothing after it.
-func (s *stream) cutRead() {
-	s.ctl.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a stream that has ended fails its reads anyway
-}
-
-// cutWrite resets the stream: what was begun cannot go on.
-func (s *stream) cutWrite() {
-	s.ctl.SetWriteDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
-}
+func (s *stream) lateRead() error { return s.carrier.lateRead(os.ErrDeadlineExceeded) }
 
 // Write sends a piece of the answer. It must hold whole parts of one: a head, chunks, trailers.
 func (s *stream) Write(p []byte) (int, error) {
 	if err := s.writing.begin(); err != nil {
 		return 0, err
 	}
-	if err := s.writing.end(s.write(p)); err != nil {
+	err := s.write(p)
+	s.own.Flush()
+	if err = s.writing.end(err); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -148,119 +159,91 @@ func (s *stream) Write(p []byte) (int, error) {
 
 func (s *stream) write(p []byte) error {
 	for !s.headSent {
-		s.buffers.answer.Reset()
-		n, fault := s.buffers.answer.ParseResponse(p, http1.Limits{Bytes: len(p) + 1, Fields: 1 << 15})
-		if fault != http1.None || n == 0 {
+		s.answer.Reset()
+		n, fault := s.answer.ParseResponse(p, http1.Limits{Bytes: len(p) + 1, Fields: 1 << 15})
+		if fault != http1.None || n == 0 || s.answer.Status == http.StatusSwitchingProtocols && !s.connects() {
 			return fmt.Errorf("%w: %v", errBadAnswer, fault)
 		}
-		if p = p[n:]; s.buffers.answer.Status < 200 && !s.switches() {
-			s.sendInterim()
-			if len(p) == 0 {
-				return nil
-			}
-			continue
-		}
-		s.sendHead()
-	}
-	if s.tunnel {
-		if _, err := s.w.Write(p); err != nil {
+		p = p[n:]
+		if err := s.sendHead(); err != nil {
 			return err
 		}
-		return s.ctl.Flush()
+		if len(p) == 0 {
+			return nil
+		}
 	}
+	if s.tunnel {
+		return s.own.WriteData(p, false)
+	}
+	was := s.framing.done
+	s.fields = s.fields[:0]
 	if err := s.framing.feed(p, s.sendPiece, s.setTrailer); err != nil {
 		return err
 	}
-	if s.framing.done {
-		return nil // its last frame goes with the end of the stream
+	switch {
+	case was || !s.framing.done || !s.framing.chunked: // the last piece of a known length says so itself
+		return nil
+	case len(s.fields) > 0:
+		return s.own.WriteTrailers(s.fields)
 	}
-	return s.ctl.Flush()
+	return s.own.WriteData(nil, true)
 }
 
-func (s *stream) sendPiece(p []byte) error {
-	_, err := s.w.Write(p)
-	return err
-}
+func (s *stream) sendPiece(p []byte) error { return s.own.WriteData(p, s.framing.done) }
 
 func (s *stream) setTrailer(name, value []byte) {
-	h, key := s.w.Header(), http.TrailerPrefix+canonical(name)
-	h[key] = append(h[key], string(value))
+	s.fields = append(s.fields, h2.Field{Name: name, Value: value})
 }
 
-// sendInterim sends a 1xx answer. 100 Continue is the server's own: it goes with the first read of the body.
-func (s *stream) sendInterim() {
-	if s.buffers.answer.Status == http.StatusContinue {
-		return
+// sendHead sends the answer's head, or an interim one, without the fields that are HTTP/1's own.
+func (s *stream) sendHead() error {
+	a := &s.answer
+	status := a.Status
+	s.tunnel = s.switches()
+	s.fields = s.fields[:0]
+	for i := range a.Fields {
+		if f := &a.Fields[i]; f.Hop && f.Known != http1.Trailer || s.connects() && http1.EqualFold(a.Name(i), "sec-websocket-accept") {
+			continue
+		}
+		s.fields = append(s.fields, h2.Field{Name: a.Name(i), Value: a.Value(i)})
 	}
-	h := s.w.Header()
-	s.fill(h)
-	s.w.WriteHeader(s.buffers.answer.Status)
-	clear(h)
-}
-
-func (s *stream) sendHead() {
-	h := s.w.Header()
-	s.fill(h)
-	status := s.buffers.answer.Status
-	if s.tunnel = s.switches(); s.connects() {
-		delete(h, "Sec-Websocket-Accept")
-		status = s.tunnelStatus()
-	}
-	if !s.tunnel {
-		s.framing.begin(&s.buffers.answer, s.r.Method == http.MethodHead || http1.NoBody(status))
-	}
-	if _, typed := h["Content-Type"]; !typed {
-		h["Content-Type"] = nil // else the server would guess one
+	if status < 200 && !s.tunnel {
+		return s.own.WriteHead(status, s.fields, false)
 	}
 	s.headSent = true
-	s.w.WriteHeader(status)
-}
-
-// fill takes the answer's fields over, but for those that are HTTP/1's own.
-func (s *stream) fill(h http.Header) {
-	a := &s.buffers.answer
-	text, values := string(a.Buf), make([]string, len(a.Fields))
-	for i := range a.Fields {
-		if f := &a.Fields[i]; f.Hop && f.Known != http1.Trailer {
-			continue
-		}
-		name, value := a.Text(text, i)
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		if all := h[name]; all != nil {
-			h[name] = append(all, value)
-			continue
-		}
-		values[i] = value
-		h[name] = values[i : i+1 : i+1]
+	if s.connects() {
+		status = s.tunnelStatus()
 	}
+	if s.tunnel {
+		return s.own.WriteHead(status, s.fields, false)
+	}
+	s.framing.begin(a, string(s.own.Method()) == http.MethodHead || http1.NoBody(status))
+	return s.own.WriteHead(status, s.fields, s.framing.done)
 }
 
-// finished reports whether a whole answer was written. A stream that ends otherwise must be reset, so that the client can tell.
-func (s *stream) finished() bool {
-	return s.headSent && (s.tunnel || s.framing.done)
+// finish ends a tunnel in good order, and all waits.
+func (s *stream) finish() {
+	if s.tunnel {
+		s.own.WriteData(nil, true) //nolint:errcheck // it was cut
+	}
+	s.Close() //nolint:errcheck // it has none
 }
 
 // gone reports whether the client has ended the stream, or its connection.
-func (s *stream) gone() bool { return s.r.Context().Err() != nil }
-
-// onGone calls f when it does, unless stop was called before.
-func (s *stream) onGone(f func()) (stop func() bool) { return context.AfterFunc(s.r.Context(), f) }
+func (s *stream) gone() bool { return s.own.IsGone() }
 
 // Close ends reads and writes that are under way. The stream itself ends with its handler.
 func (s *stream) Close() error {
 	s.reading.stop()
 	s.writing.stop()
 	if s.tunnel {
-		s.cutRead() // the other direction may wait in one
+		s.own.CloseRead() // the other direction may wait in one
 	}
 	return nil
 }
 
 // kill resets the stream, whatever it is doing.
-func (s *stream) kill() {
-	s.cutRead()
-	s.cutWrite()
-}
+func (s *stream) kill() { s.own.Reset() }
 
 // LocalAddr returns the address that the client connected to.
 func (s *stream) LocalAddr() net.Addr { return s.sess.nc.LocalAddr() }

@@ -56,8 +56,8 @@ const (
 type chunker struct {
 	src      io.Reader // nil: there is no body
 	chunked  bool
-	trailers func() http.Header // called at the end of a chunked body
-	rest     []byte             // framed, and not read yet
+	trailers func(b []byte) []byte // appends their lines, at the end of a chunked body
+	rest     []byte                // framed, and not read yet
 	ended    bool
 }
 
@@ -102,7 +102,7 @@ func (c *chunker) frame(p []byte) (int, error) {
 		c.ended = true
 		c.rest = append(c.rest[:0], "0\r\n"...)
 		if c.trailers != nil {
-			c.rest = appendHTTPFields(c.rest, c.trailers(), "")
+			c.rest = c.trailers(c.rest)
 		}
 		c.rest = append(c.rest, "\r\n"...)
 		if size == 0 {
@@ -193,3 +193,9 @@ func chunkSize(p []byte) (size int, rest []byte, ok bool) {
 
 // canonical returns a field's name as a map of net/http has it.
 func canonical(name []byte) string { return textproto.CanonicalMIMEHeaderKey(string(name)) }
+
+// appendLength appends a Content-Length field.
+func appendLength(b []byte, n int64) []byte {
+	b = strconv.AppendInt(append(b, "Content-Length: "...), n, 10)
+	return append(b, '\r', '\n')
+}

@@ -24,7 +24,7 @@ type Options struct {
 	Acquire func() *Stream
 	Release func(*Stream)
 
-	Streams       int           // handlers that may run at once; further requests are refused
+	Streams       int           // streams that may be open, or be reset while their handlers run, at once; further requests are refused
 	HeadBytes     int           // of a head as HTTP/1 writes it; longer ones are cut off behind it, much longer ones end the connection
 	HeadList      int           // what clients are told of that
 	HeadTimeout   time.Duration // for a head that is not here yet, and for the preface
@@ -58,6 +58,7 @@ type Conn struct {
 	mu         sync.Mutex
 	streams    map[uint32]*Stream // neither ended nor reset
 	running    int                // handlers
+	settling   int                // of them, whose exchanges are whole
 	idle       int                // goroutines that wait for work
 	last       uint32             // the highest stream that was opened
 	past       past

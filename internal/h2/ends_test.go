@@ -117,6 +117,27 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// TestSettling: a client that has as many streams open as it may can open another as soon as one is answered, whatever its handler does behind that.
+func TestSettling(t *testing.T) {
+	o := options()
+	o.Streams = 1
+	release := make(chan struct{})
+	o.Handle = func(s *Stream) {
+		s.WriteHead(200, nil, true)
+		s.Flush()
+		<-release
+	}
+	p := dial(t, o)
+	for i, want := range []string{"end", "end", "reset REFUSED_STREAM"} {
+		id := uint32(2*i + 1)
+		p.ask(id, true)
+		if got := p.fate(id); got != want {
+			t.Errorf("stream %d: %s", id, got)
+		}
+	}
+	close(release)
+}
+
 // TestDrain: a client that opens streams until it hears the first GOAWAY loses none, and the connection ends behind the last.
 func TestDrain(t *testing.T) {
 	p := dial(t, options())

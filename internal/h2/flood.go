@@ -45,7 +45,8 @@ const (
 const (
 	settingsCost    = 20
 	windowsPerHead  = 4       // updates of windows: what a client may say of a new stream,
-	windowsPerFrame = 2       // and of each frame of data that it gets
+	windowsPerFrame = 2       // of each frame of data that it gets,
+	windowEvery     = 512     // and of so many bytes of it
 	latePerBody     = 256     // frames of data: a stream's window in pieces of 1 KiB
 	mostCredit      = 1 << 16 // of either
 )
@@ -86,8 +87,10 @@ func (g *floodgate) barren(now mono.Time) { g.take(1, frameData, now) }
 // awaited takes back what a frame has cost: it is what the server has asked for.
 func (g *floodgate) awaited() { g.frames.give(1) }
 
-// said counts a frame of an answer's data.
-func (g *floodgate) said() { g.windows = min(g.windows+windowsPerFrame, mostCredit) }
+// said counts a frame of an answer's data, of n bytes.
+func (g *floodgate) said(n int) {
+	g.windows = min(g.windows+windowsPerFrame+n/windowEvery, mostCredit)
+}
 
 // provoked counts a reset that the client has caused.
 func (g *floodgate) provoked(now mono.Time) { g.take(1, frameRSTStream, now) }

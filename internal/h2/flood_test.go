@@ -143,7 +143,7 @@ func TestFloodgate(t *testing.T) {
 	}
 	sends := func(n int, h header) func(*floodgate) { return times(n, func(g *floodgate) { g.sent(h, now) }) }
 	later := func(d time.Duration) func(*floodgate) { return func(*floodgate) { at = at.Add(d) } }
-	said := func(n int) func(*floodgate) { return times(n, (*floodgate).said) }
+	said := func(n int) func(*floodgate) { return times(n, func(g *floodgate) { g.said(windowEvery) }) }
 	served := func(n int, body bool) func(*floodgate) {
 		return times(n, func(g *floodgate) { g.served(body) })
 	}
@@ -165,8 +165,8 @@ func TestFloodgate(t *testing.T) {
 	f("empty heads", TooManyFrames, sends(control+1, header{kind: frameHeaders}))
 	f("pieces of heads", TooManyFrames, sends(control+1, header{kind: frameContinuation, length: 1}))
 	f("windows without cause", TooManyFrames, sends(control+1, window))
-	f("windows of answers", NoFlood, said(1000), sends(windowsPerFrame*1000+control, window))
-	f("more windows than answers", TooManyFrames, said(1000), sends(windowsPerFrame*1000+control+1, window))
+	f("windows of answers", NoFlood, said(1000), sends((windowsPerFrame+1)*1000+control, window))
+	f("more windows than answers", TooManyFrames, said(1000), sends((windowsPerFrame+1)*1000+control+1, window))
 	f("windows of requests", NoFlood, sends(1000, head), sends(windowsPerHead*1000, window))
 	f("windows of answers long ago", TooManyFrames, said(10*mostCredit), sends(mostCredit+control+1, window))
 	f("provoked resets", TooManyFrames, provoked(control+1))

@@ -127,6 +127,7 @@ func (c *Conn) takeData(h header, p []byte) error {
 	}
 	if end {
 		s.remoteEnd = true
+		s.wholeLocked()
 		s.readable.Signal()
 	}
 	s.tookLocked(h.length - len(p))
@@ -150,14 +151,17 @@ func (c *Conn) takePriority(h header, p []byte) error {
 	return nil
 }
 
-// faultLocked resets a stream for what it was sent, if there is such a stream.
+// faultLocked resets a stream for what it was sent, even if it is over.
 func (c *Conn) faultLocked(id uint32, code Code) error {
 	if id > c.last {
 		return connError(code)
 	}
 	if s := c.streams[id]; s != nil {
 		c.blameLocked(s, code)
+		return nil
 	}
+	c.gate.provoked(mono.Now())
+	c.out = appendReset(c.roomLocked(), id, code)
 	return nil
 }
 

@@ -14,6 +14,7 @@ type head struct {
 	most    int   // bytes of text and pseudo; more are not kept
 	trailer bool  // fields behind a body
 	host    bool  // there was one
+	names   bool  // so was a Trailer field
 	regular bool  // a field that is none of the pseudo-fields has come
 	bad     bool  // malformed
 	long    bool  // it is longer than most, and would be in HTTP/1's words, and not kept whole
@@ -95,6 +96,9 @@ func (h *head) addField(name, value string) {
 		if h.host = true; !h.authority.there() {
 			h.authority = h.keep(value)
 		}
+	case "trailer":
+		h.names = true
+		h.line(name, value)
 	case "cookie":
 		if len(h.cookies) > 0 {
 			h.cookies = append(h.cookies, "; "...)
@@ -167,6 +171,9 @@ func (h *head) Fields() []byte { return h.text }
 
 // Length returns what Content-Length says; -1 if there is none, or it cannot be understood.
 func (h *head) Length() int64 { return max(h.length, noLength) }
+
+// Announces reports whether the request names its trailers.
+func (h *head) Announces() bool { return h.names }
 
 func parseLength(value string) int64 {
 	if len(value) == 0 || len(value) > 18 {

@@ -122,6 +122,7 @@ func (c *Conn) known(id uint32, ok bool) error {
 	default:
 		s.trailers = append(s.trailers, o.own.text...)
 		s.remoteEnd = true
+		s.wholeLocked()
 		s.readable.Signal()
 	}
 	c.kickLocked()
@@ -136,7 +137,7 @@ func (c *Conn) open(s *Stream, id uint32, ok bool) error {
 	}
 	c.mu.Lock()
 	c.last = id
-	if c.told || c.err != nil || !ok || c.running >= c.o.Streams {
+	if c.told || c.err != nil || !ok || c.running-c.settling >= c.o.Streams || c.running >= 2*c.o.Streams {
 		c.refuseLocked(id, ok)
 		err := c.calmLocked()
 		c.kickLocked()

@@ -136,6 +136,7 @@ func TestRules(t *testing.T) {
 	f("a continuation of nothing", "goaway PROTOCOL_ERROR", raw(http2.FrameContinuation, http2.FlagContinuationEndHeaders, 1, "\x82"))
 	f("a priority too short", "goaway FRAME_SIZE_ERROR", raw(http2.FramePriority, 0, 1, "abc"))
 	f("a priority of an open stream too short", "reset FRAME_SIZE_ERROR", open(raw(http2.FramePriority, 0, 1, "abc")))
+	f("a short priority of what is over", "reset FRAME_SIZE_ERROR", done(raw(http2.FramePriority, 0, 1, "abc")))
 	f("a priority of the connection", "goaway PROTOCOL_ERROR", raw(http2.FramePriority, 0, 0, "abcde"))
 	f("a priority on itself", "reset PROTOCOL_ERROR", open(raw(http2.FramePriority, 0, 1, "\x00\x00\x00\x01\x00")))
 	f("a reset of the connection", "goaway PROTOCOL_ERROR", raw(http2.FrameRSTStream, 0, 0, "abcd"))

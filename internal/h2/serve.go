@@ -37,6 +37,9 @@ func (c *Conn) finish(s *Stream) (waits bool) {
 	} else if gone {
 		c.gate.left(mono.Now())
 	}
+	if s.settling {
+		c.settling--
+	}
 	if c.running--; c.running == 0 {
 		c.idleSince = mono.Now()
 	}

@@ -10,6 +10,9 @@ import (
 // Stream is a request and its answer. One goroutine may read, one may write; CloseRead, Reset and IsGone are for any. It is over when the
 // handler returns. The zero value is for Options.Acquire.
 type Stream struct {
+	// Owner is whoever acquired it. The package leaves it alone.
+	Owner any
+
 	head
 	c    *Conn
 	id   uint32
@@ -25,6 +28,7 @@ type Stream struct {
 	body        bool  // it has one
 	remoteEnd   bool  // the client has sent all
 	localEnd    bool  // the answer is whole
+	settling    bool  // both, and the handler has not returned
 	readErr     error // CloseRead
 	err         error // it is over
 	needsWindow bool  // in turns: for data
@@ -70,7 +74,7 @@ func (s *Stream) begin(c *Conn, id uint32) {
 	s.gone.Store(false)
 	s.in, s.r, s.trailers = s.in[:0], 0, s.trailers[:0]
 	s.recvWindow, s.owed = streamWindow, 0
-	s.body, s.remoteEnd, s.localEnd, s.needsWindow = false, false, false, false
+	s.body, s.remoteEnd, s.localEnd, s.settling, s.needsWindow = false, false, false, false, false
 	s.readErr, s.err = nil, nil
 	s.readable.L, s.writable.L = &c.mu, &c.mu
 }
@@ -164,6 +168,7 @@ func (s *Stream) writeFields(status int, fields []Field, end bool) error {
 	}
 	c.out = endHead(c.out, at)
 	s.localEnd = end
+	s.wholeLocked()
 	c.passLocked()
 	return nil
 }
@@ -210,9 +215,10 @@ func (s *Stream) WriteData(p []byte, end bool) error {
 		c.out = append(appendHeader(c.out, n, frameData, flags, s.id), p[:n]...)
 		s.sendWindow -= int64(n)
 		c.sendWindow -= int64(n)
-		c.gate.said()
+		c.gate.said(n)
 		if p = p[n:]; len(p) == 0 {
 			s.localEnd = end
+			s.wholeLocked()
 			c.passLocked()
 			return nil
 		}
@@ -225,6 +231,14 @@ func (s *Stream) Flush() {
 	s.c.mu.Lock()
 	s.c.kickLocked()
 	s.c.mu.Unlock()
+}
+
+// wholeLocked takes note of an exchange that is whole: its client may open another stream instead, though its handler has not returned.
+func (s *Stream) wholeLocked() {
+	if s.localEnd && s.remoteEnd && !s.settling {
+		s.settling = true
+		s.c.settling++
+	}
 }
 
 // tookLocked lets the client send n bytes more.

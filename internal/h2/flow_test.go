@@ -150,6 +150,37 @@ func TestFair(t *testing.T) {
 	}
 }
 
+// TestFlush: what the socket does not take at once comes in its turn.
+func TestFlush(t *testing.T) {
+	const pieces, size = 400, 20_000
+	full := make(chan struct{})
+	o := options()
+	o.Handle = func(s *Stream) {
+		s.WriteHead(200, nil, false)
+		for i := range pieces {
+			s.WriteData(bytes.Repeat([]byte{byte(i)}, size), i == pieces-1)
+			if s.Flush(); i == 20 {
+				close(full)
+			}
+		}
+	}
+	p := dial(t, o)
+	p.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+	p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
+	p.WriteWindowUpdate(0, 1<<30)
+	p.ask(1, true)
+	<-full
+	got := 0
+	for got < pieces*size {
+		for _, b := range next[*http2.DataFrame](p).Data() {
+			if b != byte(got/size) {
+				t.Fatalf("byte %d is of piece %d", got, b)
+			}
+			got++
+		}
+	}
+}
+
 // TestSlowReader: a client may send no more than a window of what nobody reads, and the rest when it is read.
 func TestSlowReader(t *testing.T) {
 	read := make(chan struct{})

@@ -20,13 +20,32 @@ func (x *h1) Recast(*Exchange) Verdict {
 		return Verdict{}
 	}
 	v := x.recast(d)
-	if v.Reason != Pass && v.Reason != ClientGone {
+	if v.Reason == Pass {
+		return v
+	}
+	if v.Reason != ClientGone {
 		x.responseFailed = "upstream: " + v.Detail
 	}
+	x.settleWithheld(v.Reason != UpstreamTimeout)
 	return v
 }
 
+// settleWithheld corrects costs by an answer that the client does not get: the endpoint has worked for it. The rest of it is read if its JSON
+// says what it did cost, and it comes.
+func (x *h1) settleWithheld(comes bool) {
+	x.answered = x.resp.Status
+	x.capture.add(x.re.plain)
+	if x.capture.on && comes && x.readOn() {
+		x.settleCost()
+	} else {
+		x.settleCut()
+	}
+	x.answered = 0
+	x.capture.reset()
+}
+
 func (x *h1) recast(d *document) Verdict {
+	x.startSettling()
 	switch {
 	case x.resp.Status == 206:
 		return unchanged("it is a part of one, which was not asked for")
@@ -37,7 +56,6 @@ func (x *h1) recast(d *document) Verdict {
 	case x.answer.Left() > d.limit:
 		return unchanged(overLong(d.limit))
 	}
-	x.startSettling()
 	re := x.re
 	for {
 		p, err := x.nextPiece()
@@ -52,8 +70,10 @@ func (x *h1) recast(d *document) Verdict {
 		case err != nil:
 			return Verdict{Reason: UpstreamError, Detail: "the endpoint did not finish its answer"}
 		case int64(len(re.plain)+len(p)) > d.limit:
+			re.plain = append(re.plain, p...) // for its cost
 			return unchanged(overLong(d.limit))
 		case !re.take(p):
+			re.plain = append(re.plain, p...) // as above
 			return noRoomToChange
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -73,4 +74,51 @@ func TestNoRoomMidwayGoesNowhere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWithheldAnswersCost: what an answer did cost is charged though the client does not get it; unless another pool's comes in its place.
+func TestWithheldAnswersCost(t *testing.T) {
+	long := strings.Repeat("x", 100<<10)
+	bill := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch body := `{"tokens":7,"a":"` + long + `"}`; r.URL.Path {
+		case "/whole":
+			io.WriteString(w, `{"tokens":7}`)
+		case "/part":
+			w.WriteHeader(206)
+			io.WriteString(w, `{"tokens":7}`)
+		case "/broken":
+			io.WriteString(w, body[:100])
+		case "/long":
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			io.WriteString(w, body)
+		case "/longer":
+			io.WriteString(w, body[:50])
+			w.(http.Flusher).Flush()
+			io.WriteString(w, body[50:])
+		}
+	}
+	bad, good := endpoint(t, "http1", bill), endpoint(t, "http1", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"tokens":3}`)
+	})
+	f := func(fallback, settle, path string, status int, left string) {
+		t.Helper()
+		g := newGateway(t, poolYAML("    retry: {attempts: 1}\n", bad)+"  - {name: spare, endpoints: [{address: '"+good+"'}]}\nroutes: [{name: all, pool: api"+fallback+answerYAML+"}]\n"+
+			"policies: [{name: p, limit: 100, window: 1h, settle: '"+settle+"'}]\n")
+		get(t, g, path)
+		resp, _ := get(t, g, path, "Accept: x")
+		if got := resp.Header.Get("RateLimit"); resp.StatusCode != status || !strings.HasPrefix(got, `"p";r=`+left+";") {
+			t.Errorf("%s by %s: %d, %s, want %s", path, settle, resp.StatusCode, got, left)
+		}
+	}
+	const tokens, fallback = "int(response.json.tokens)", ", fallback: {on: [upstream_error], pool: spare}"
+	f("", tokens, "/whole", 200, "92")
+	f("", tokens, "/long", 502, "92")
+	f("", tokens, "/longer", 502, "92")
+	f("", tokens, "/part", 502, "92")
+	f("", tokens, "/broken", 502, "98")
+	f("", "response.status == 200 ? 9 : 2", "/broken", 502, "90")
+	f(fallback, tokens, "/long", 200, "96")
+	f(fallback, tokens, "/broken", 200, "96")
 }

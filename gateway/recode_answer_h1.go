@@ -162,7 +162,7 @@ func (x *h1) recastStored(a *cache.Answer) (*cache.Answer, Verdict) {
 		a.Length = -1
 	}
 	if e != (headEdit{}) {
-		re.head = e.appendLines(re.head[:0], a.Head)
+		re.head = e.appendLines(re.head[:0], a.Head, &x.Exchange.route.response)
 		a.Head = re.head
 	}
 	return a, Verdict{}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -121,4 +122,30 @@ func TestWithheldAnswersCost(t *testing.T) {
 	f("", "response.status == 200 ? 9 : 2", "/broken", 502, "90")
 	f(fallback, tokens, "/long", 200, "96")
 	f(fallback, tokens, "/broken", 200, "96")
+}
+
+// TestVaryOfRoutesThatChangeIt: what a route says of Vary takes nothing from what the gateway must say, of hits as of misses.
+func TestVaryOfRoutesThatChangeIt(t *testing.T) {
+	f := func(response string, vary ...string) {
+		t.Helper()
+		for _, caches := range []string{"false", "true"} {
+			g, n := cachedOrigin(t, "cache: {enabled: "+caches+"}"+compressYAML+", response: "+response, "", func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=60")
+				w.Header().Set("Content-Type", "text/plain")
+				w.Header().Set("Vary", "X-Old")
+				io.WriteString(w, strings.Repeat(text, 200))
+			})
+			for range 2 {
+				resp, got := get(t, g, "/", "Accept-Encoding: gzip")
+				values := resp.Header.Values("Vary")
+				slices.Sort(values)
+				if !slices.Equal(values, vary) || resp.Header.Get("Content-Encoding") != "gzip" || plain(t, resp, got) != strings.Repeat(text, 200) {
+					t.Errorf("%s, cache %s, asked %d times: %v", response, caches, n.Load(), resp.Header)
+				}
+			}
+		}
+	}
+	f("{set: [{name: vary, value: Origin}]}", "Accept-Encoding", "Origin")
+	f("{add: [{name: vary, value: Origin}]}", "Origin", "X-Old, Accept-Encoding")
+	f("{remove: [Vary]}", "Accept-Encoding")
 }

@@ -124,6 +124,31 @@ func (t *JSONTransform) Ops() []jsonbody.Op {
 	return ops
 }
 
+// checkCoding checks that a route does not say itself how bodies are encoded that the gateway encodes, or changes as they are.
+func (k *checker) checkCoding(r *Route, path string) {
+	why := "the route compresses answers"
+	if !r.Compress.Enabled {
+		why = "the route changes the JSON of answers"
+	}
+	if !r.Compress.Enabled && r.Response.JSON.Empty() {
+		return
+	}
+	fault := func(at, name string) {
+		if strings.EqualFold(name, "content-encoding") {
+			k.fault(at, "%s, so that Content-Encoding is the gateway's own: remove it here", why)
+		}
+	}
+	for i, h := range r.Response.Set {
+		fault(fmt.Sprintf("%s.set[%d].name", path, i), h.Name)
+	}
+	for i, h := range r.Response.Add {
+		fault(fmt.Sprintf("%s.add[%d].name", path, i), h.Name)
+	}
+	for i, name := range r.Response.Remove {
+		fault(fmt.Sprintf("%s.remove[%d]", path, i), name)
+	}
+}
+
 // checkCompress checks how a route's responses are compressed.
 func (k *checker) checkCompress(r *Route, path string) {
 	c := &r.Compress

@@ -25,6 +25,7 @@ func (k *checker) checkRoute(r *Route, path string) {
 	k.checkFallback(r, path+".fallback")
 	k.checkCache(r, path+".cache")
 	k.checkCompress(r, path+".compress")
+	k.checkCoding(r, path+".response")
 	k.checkJSON(r, path)
 }
 

@@ -137,9 +137,12 @@ func (g *Gateway) passOn(x *Exchange) (again bool) {
 		x.leaveSeat(x.headAt)
 	}
 	if x.route.asksPlain() {
+		settles := x.settles
 		if v := x.car.Recast(x); v.Reason != Pass {
 			x.giveUpAnswer()
-			return g.fail(x, v)
+			again = g.fail(x, v)
+			x.settles = settles && again // by what another pool says
+			return again
 		}
 	}
 	if x.snap.cache != nil {

@@ -137,6 +137,7 @@ type recoding struct {
 	whole   bool   // plain is an answer, read to its end
 	changed bool   // made is what the client gets
 	head    []byte // of the answer, edited
+	ours    int    // fields at its end that are the gateway's own
 	stored  cache.Answer
 
 	conf  *compressing
@@ -248,8 +249,18 @@ type headEdit struct {
 	chunked bool            // says so itself
 }
 
-// appendLines appends header lines, edited.
-func (e *headEdit) appendLines(b, lines []byte) []byte {
+// ours is how many lines appendLines adds.
+func (e *headEdit) ours() (n int) {
+	for _, added := range [...]bool{e.vary, e.coding != compress.Identity, e.chunked} {
+		if added {
+			n++
+		}
+	}
+	return n
+}
+
+// appendLines appends header lines, edited, and at the end its own. A Vary that the route drops has no part in its own.
+func (e *headEdit) appendLines(b, lines []byte, route *transform) []byte {
 	vary := ""
 	for len(lines) > 0 {
 		line, rest, _ := bytes.Cut(lines, []byte("\r\n"))
@@ -259,6 +270,9 @@ func (e *headEdit) appendLines(b, lines []byte) []byte {
 		switch {
 		case !ok:
 		case e.vary && http1.EqualFold(name, "vary"):
+			if route.drops(name) {
+				continue
+			}
 			if vary != "" {
 				vary += ", "
 			}

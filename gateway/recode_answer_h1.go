@@ -20,17 +20,35 @@ func (x *h1) Recast(*Exchange) Verdict {
 		return Verdict{}
 	}
 	v := x.recast(d)
-	if v.Reason != Pass && v.Reason != ClientGone {
+	if v.Reason == Pass {
+		return v
+	}
+	if v.Reason != ClientGone {
 		x.responseFailed = "upstream: " + v.Detail
 	}
+	x.settleWithheld(v.Reason != UpstreamTimeout)
 	return v
 }
 
+// settleWithheld corrects costs by an answer that the client does not get: the endpoint has worked for it. The rest of it is read if its JSON
+// says what it did cost, and it comes.
+func (x *h1) settleWithheld(comes bool) {
+	x.answered = x.resp.Status
+	x.capture.add(x.re.plain)
+	if x.capture.on && comes && x.readOn() {
+		x.settleCost()
+	} else {
+		x.settleCut()
+	}
+	x.answered = 0
+	x.capture.reset()
+}
+
 func (x *h1) recast(d *document) Verdict {
+	x.startSettling()
 	if yes, v := d.concerns(&x.resp, x.answer.Left()); !yes || v.Reason != Pass {
 		return v
 	}
-	x.startSettling()
 	re := x.re
 	for {
 		p, err := x.nextPiece()
@@ -45,8 +63,10 @@ func (x *h1) recast(d *document) Verdict {
 		case err != nil:
 			return Verdict{Reason: UpstreamError, Detail: "the endpoint did not finish its answer"}
 		case int64(len(re.plain)+len(p)) > d.limit:
+			re.plain = append(re.plain, p...) // for its cost
 			return unchanged(overLong(d.limit))
 		case !re.take(p):
+			re.plain = append(re.plain, p...) // as above
 			return noRoomToChange
 		}
 	}
@@ -150,7 +170,7 @@ func (x *h1) recastStored(a *cache.Answer) (*cache.Answer, Verdict) {
 		a.Length = -1
 	}
 	if e != (headEdit{}) {
-		re.head = e.appendLines(re.head[:0], a.Head)
+		re.head = e.appendLines(re.head[:0], a.Head, &x.Exchange.route.response)
 		a.Head = re.head
 	}
 	return a, Verdict{}

@@ -375,6 +375,7 @@ func FuzzHeadEdit(f *testing.F) {
 		}
 		e := headEdit{vary: vary, changed: changed || coding%4 > 0, coding: compress.Coding(coding % 4)}
 		x := &h1{re: &recoding{}, resp: h}
+		x.Exchange.route = &entry{}
 		x.editHead(&e)
 		count := map[string]int{}
 		for i := range x.resp.Fields {

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -73,4 +75,77 @@ func TestNoRoomMidwayGoesNowhere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWithheldAnswersCost: what an answer did cost is charged though the client does not get it; unless another pool's comes in its place.
+func TestWithheldAnswersCost(t *testing.T) {
+	long := strings.Repeat("x", 100<<10)
+	bill := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch body := `{"tokens":7,"a":"` + long + `"}`; r.URL.Path {
+		case "/whole":
+			io.WriteString(w, `{"tokens":7}`)
+		case "/part":
+			w.WriteHeader(206)
+			io.WriteString(w, `{"tokens":7}`)
+		case "/broken":
+			io.WriteString(w, body[:100])
+		case "/long":
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			io.WriteString(w, body)
+		case "/longer":
+			io.WriteString(w, body[:50])
+			w.(http.Flusher).Flush()
+			io.WriteString(w, body[50:])
+		}
+	}
+	bad, good := endpoint(t, "http1", bill), endpoint(t, "http1", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"tokens":3}`)
+	})
+	f := func(fallback, settle, path string, status int, left string) {
+		t.Helper()
+		g := newGateway(t, poolYAML("    retry: {attempts: 1}\n", bad)+"  - {name: spare, endpoints: [{address: '"+good+"'}]}\nroutes: [{name: all, pool: api"+fallback+answerYAML+"}]\n"+
+			"policies: [{name: p, limit: 100, window: 1h, settle: '"+settle+"'}]\n")
+		get(t, g, path)
+		resp, _ := get(t, g, path, "Accept: x")
+		if got := resp.Header.Get("RateLimit"); resp.StatusCode != status || !strings.HasPrefix(got, `"p";r=`+left+";") {
+			t.Errorf("%s by %s: %d, %s, want %s", path, settle, resp.StatusCode, got, left)
+		}
+	}
+	const tokens, fallback = "int(response.json.tokens)", ", fallback: {on: [upstream_error], pool: spare}"
+	f("", tokens, "/whole", 200, "92")
+	f("", tokens, "/long", 502, "92")
+	f("", tokens, "/longer", 502, "92")
+	f("", tokens, "/part", 502, "92")
+	f("", tokens, "/broken", 502, "98")
+	f("", "response.status == 200 ? 9 : 2", "/broken", 502, "90")
+	f(fallback, tokens, "/long", 200, "96")
+	f(fallback, tokens, "/broken", 200, "96")
+}
+
+// TestVaryOfRoutesThatChangeIt: what a route says of Vary takes nothing from what the gateway must say, of hits as of misses.
+func TestVaryOfRoutesThatChangeIt(t *testing.T) {
+	f := func(response string, vary ...string) {
+		t.Helper()
+		for _, caches := range []string{"false", "true"} {
+			g, n := cachedOrigin(t, "cache: {enabled: "+caches+"}"+compressYAML+", response: "+response, "", func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=60")
+				w.Header().Set("Content-Type", "text/plain")
+				w.Header().Set("Vary", "X-Old")
+				io.WriteString(w, strings.Repeat(text, 200))
+			})
+			for range 2 {
+				resp, got := get(t, g, "/", "Accept-Encoding: gzip")
+				values := resp.Header.Values("Vary")
+				slices.Sort(values)
+				if !slices.Equal(values, vary) || resp.Header.Get("Content-Encoding") != "gzip" || plain(t, resp, got) != strings.Repeat(text, 200) {
+					t.Errorf("%s, cache %s, asked %d times: %v", response, caches, n.Load(), resp.Header)
+				}
+			}
+		}
+	}
+	f("{set: [{name: vary, value: Origin}]}", "Accept-Encoding", "Origin")
+	f("{add: [{name: vary, value: Origin}]}", "Origin", "X-Old, Accept-Encoding")
+	f("{remove: [Vary]}", "Accept-Encoding")
 }

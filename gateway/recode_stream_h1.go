@@ -109,7 +109,8 @@ func (x *h1) editHead(e *headEdit) {
 		line++
 	}
 	re.head = append(re.head[:0], buf[:line]...)
-	re.head = append(e.appendLines(re.head, buf[line:]), '\r', '\n')
+	re.head = append(e.appendLines(re.head, buf[line:], &x.Exchange.route.response), '\r', '\n')
+	re.ours = e.ours()
 	x.resp.Reset()
 	if n, fault := x.resp.ParseResponse(re.head, http1.Limits{Bytes: len(re.head) + 1, Fields: 1 << 15}); n == 0 {
 		panic("BUG: an edited head is malformed: " + fault.Error())

@@ -226,12 +226,15 @@ func (x *h1) cutAnswer(err error) {
 // appendResponse appends the head of the answer as the client gets it.
 func (x *h1) appendResponse(b []byte, chunked bool) []byte {
 	b = appendStatus(b, x.resp.Status, x.resp.Reason())
-	r := x.Exchange.route
+	r, ours := x.Exchange.route, len(x.resp.Fields)
+	if x.re != nil {
+		ours -= x.re.ours
+	}
 	for i := range x.resp.Fields {
 		f := &x.resp.Fields[i]
 		switch {
 		case f.Hop && !(f.Known == http1.Trailer && chunked), f.Known == http1.ContentLength,
-			len(r.response.drop) > 0 && r.response.drops(x.resp.Name(i)):
+			len(r.response.drop) > 0 && i < ours && r.response.drops(x.resp.Name(i)):
 			continue
 		}
 		b = x.resp.AppendField(b, i)

@@ -19,6 +19,7 @@ import (
 
 	"weir/gateway/compress"
 	"weir/internal/http1"
+	"weir/internal/mono"
 )
 
 // decoder returns a reader of what r has in a coding.
@@ -392,4 +393,22 @@ func FuzzHeadEdit(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSettleSeesTheHeadThatCame: costs go by what the endpoint said, whatever of it the client gets to see.
+func TestSettleSeesTheHeadThatCame(t *testing.T) {
+	f := func(query, accept, field string, want int64) {
+		t.Helper()
+		g := newGateway(t, poolYAML("", endpoint(t, "http1", compressible))+"routes: [{name: all, pool: api"+compressYAML+"}]\n"+
+			"policies: [{name: size, algorithm: fixed_window, limit: 1000000, window: 8760h, settle: \"int(response.headers['"+field+"'])\"}]\n")
+		resp, got := get(t, g, "/?"+query, "Accept-Encoding: "+accept)
+		settled(t, g)
+		if spent := g.spent(mono.Now()); plain(t, resp, got) != strings.Repeat(text, 125) || spent != want {
+			t.Errorf("%s for %s by %s: %d, want %d", query, accept, field, spent, want)
+		}
+	}
+	f("n=3000", "identity", "content-length", 3000)
+	f("n=3000", "gzip", "content-length", 3000)
+	f("n=3000&p&content-digest=70", "gzip", "content-digest", 70)
+	f("n=3000", "gzip", "etag", 1) // no number: what was charged before stays
 }

@@ -98,7 +98,7 @@ func (x *h1) deliverRecoded(chunked bool) {
 	}
 }
 
-// editHead edits the head of the answer.
+// editHead edits the head of the answer. What limits are settled by is still the one that came.
 func (x *h1) editHead(e *headEdit) {
 	re, buf := x.re, x.resp.Buf
 	line := 2
@@ -107,6 +107,7 @@ func (x *h1) editHead(e *headEdit) {
 	}
 	re.head = append(re.head[:0], buf[:line]...)
 	re.head = append(e.appendLines(re.head, buf[line:]), '\r', '\n')
+	x.resp, re.was = re.was, x.resp
 	x.resp.Reset()
 	if n, fault := x.resp.ParseResponse(re.head, http1.Limits{Bytes: len(re.head) + 1, Fields: 1 << 15}); n == 0 {
 		panic("BUG: an edited head is malformed: " + fault.Error())

@@ -92,6 +92,10 @@ func (x *h1) deliverRecoded(chunked bool) {
 	}
 	x.capture.add(plain)
 	x.fill(plain)
+	if x.watched {
+		x.watch(plain)
+		x.watchEnd(trailers)
+	}
 	x.keep()
 	if re.enc != nil && x.sendEncoded(body, trailers) || re.enc == nil && x.sendHeld(body, chunked) {
 		x.finishUpstream()
@@ -169,6 +173,9 @@ func (x *h1) deliverEncoded() {
 		switch {
 		case err == io.EOF:
 			x.keep()
+			if x.watched {
+				x.watchEnd(&x.answer.Trailers)
+			}
 			if x.endEncoded(&x.answer.Trailers) {
 				x.finishUpstream()
 			}
@@ -192,6 +199,9 @@ func (x *h1) deliverEncoded() {
 		}
 		x.capture.add(p)
 		x.fill(p)
+		if x.watched {
+			x.watch(p)
+		}
 		if !x.encodePiece(p) {
 			return
 		}

@@ -83,6 +83,7 @@ type question struct {
 	query     string
 	bare      bool // the URL ends in a question mark
 	header    http.Header
+	x         *Exchange // which it is of
 }
 
 func (q *question) Method() string    { return q.method }
@@ -112,6 +113,7 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 		return nil, err
 	}
 	x := &Exchange{gw: g, snap: s, car: q, start: mono.Now(), secure: secure, off: g.pressure.off.Load(), peerText: new(peerText)}
+	q.x = x
 	if in.Remote == "" {
 		in.Remote = "127.0.0.1"
 	}

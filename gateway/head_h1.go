@@ -146,13 +146,17 @@ func (x *h1) withdrawn(i int) bool {
 	return f.Hop && !f.Known.HopByHop()
 }
 
-// ResponseField returns the first header field of that lower-case name of the answer.
+// ResponseField returns the first header field of that lower-case name of the answer, as it came.
 func (x *h1) ResponseField(name string) (string, bool) {
 	if c := x.cached; c != nil && c.serving {
 		v, n := lineValue(c.answer.Head, name, 0)
 		return view(v), n > 0
 	}
-	v, ok := x.resp.Lookup(name)
+	h := &x.resp
+	if x.re != nil && len(x.re.was.Buf) > 0 {
+		h = &x.re.was
+	}
+	v, ok := h.Lookup(name)
 	return view(v), ok
 }
 

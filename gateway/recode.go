@@ -132,12 +132,13 @@ func (d *document) apply(dst, src []byte, x *Exchange) ([]byte, error) {
 // recoding is the memory of an exchange whose bodies are changed.
 type recoding struct {
 	gw      *Gateway
-	plain   []byte // JSON as it came
-	made    []byte // what became of an answer's
-	whole   bool   // plain is an answer, read to its end
-	changed bool   // made is what the client gets
-	head    []byte // of the answer, edited
-	ours    int    // fields at its end that are the gateway's own
+	plain   []byte     // JSON as it came
+	made    []byte     // what became of an answer's
+	whole   bool       // plain is an answer, read to its end
+	changed bool       // made is what the client gets
+	head    []byte     // of the answer, edited
+	ours    int        // fields at its end that are the gateway's own
+	was     http1.Head // of the answer before that; empty: it was not
 	stored  cache.Answer
 
 	conf  *compressing
@@ -173,7 +174,9 @@ func (r *recoding) release() {
 		}
 		return b[:0]
 	}
+	fields := r.was.Fields[:0]
 	*r = recoding{plain: keep(r.plain), made: keep(r.made), head: keep(r.head), coded: keep(r.coded)}
+	r.was.Fields = fields
 	recodings.Put(r)
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"weir/gateway/compress"
 	"weir/internal/http1"
+	"weir/internal/mono"
 )
 
 // decoder returns a reader of what r has in a coding.
@@ -393,4 +394,51 @@ func FuzzHeadEdit(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSettleSeesTheHeadThatCame: costs go by what the endpoint said, whatever of it the client gets to see.
+func TestSettleSeesTheHeadThatCame(t *testing.T) {
+	f := func(query, accept, field string, want int64) {
+		t.Helper()
+		g := newGateway(t, poolYAML("", endpoint(t, "http1", compressible))+"routes: [{name: all, pool: api"+compressYAML+"}]\n"+
+			"policies: [{name: size, algorithm: fixed_window, limit: 1000000, window: 8760h, settle: \"int(response.headers['"+field+"'])\"}]\n")
+		resp, got := get(t, g, "/?"+query, "Accept-Encoding: "+accept)
+		settled(t, g)
+		if spent := g.spent(mono.Now()); plain(t, resp, got) != strings.Repeat(text, 125) || spent != want {
+			t.Errorf("%s for %s by %s: %d, want %d", query, accept, field, spent, want)
+		}
+	}
+	f("n=3000", "identity", "content-length", 3000)
+	f("n=3000", "gzip", "content-length", 3000)
+	f("n=3000&p&content-digest=70", "gzip", "content-digest", 70)
+	f("n=3000", "gzip", "etag", 1) // no number: what was charged before stays
+}
+
+// TestMessagesOfChangedAnswers: what a call's answer has of messages is counted as it came, whatever its route does to bodies.
+func TestMessagesOfChangedAnswers(t *testing.T) {
+	h := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		body := message(1000) + message(2000)
+		if r.URL.Path == "/whole" {
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		}
+		io.WriteString(w, body) //nolint:errcheck // the client tells
+	}
+	for _, route := range []string{compressYAML, answerYAML} {
+		g := newGateway(t, poolYAML("", endpoint(t, "http1", h))+"routes: [{name: all, match: {path: /*}, pool: api"+route+"}]\n"+byMessages)
+		p := pair{&http.Client{Transport: &http.Transport{DisableCompression: true}}, "http://" + front(t, g)}
+		t.Cleanup(p.client.CloseIdleConnections)
+		before := int64(0)
+		for _, path := range []string{"/whole", "/pieces"} {
+			for _, accept := range []string{"identity", "gzip"} {
+				resp, got := p.ask(t, sent{method: "POST", path: path, body: message(5), fields: []string{"Content-Type: application/grpc", "Accept-Encoding: " + accept}})
+				settled(t, g)
+				now := g.spent(mono.Now())
+				if plain(t, resp, got) != message(1000)+message(2000) || now-before != 201 {
+					t.Errorf("%s %s for %s: %d, want 201", route, path, accept, now-before)
+				}
+				before = now
+			}
+		}
+	}
 }

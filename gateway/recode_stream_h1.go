@@ -95,13 +95,17 @@ func (x *h1) deliverRecoded(chunked bool) {
 	}
 	x.capture.add(plain)
 	x.fill(plain)
+	if x.watched {
+		x.watch(plain)
+		x.watchEnd(trailers)
+	}
 	x.keep()
 	if re.enc != nil && x.sendEncoded(body, trailers) || re.enc == nil && x.sendHeld(body, chunked) {
 		x.finishUpstream()
 	}
 }
 
-// editHead edits the head of the answer.
+// editHead edits the head of the answer. What limits are settled by is still the one that came.
 func (x *h1) editHead(e *headEdit) {
 	re, buf := x.re, x.resp.Buf
 	line := 2
@@ -111,6 +115,7 @@ func (x *h1) editHead(e *headEdit) {
 	re.head = append(re.head[:0], buf[:line]...)
 	re.head = append(e.appendLines(re.head, buf[line:], &x.Exchange.route.response), '\r', '\n')
 	re.ours = e.ours()
+	x.resp, re.was = re.was, x.resp
 	x.resp.Reset()
 	if n, fault := x.resp.ParseResponse(re.head, http1.Limits{Bytes: len(re.head) + 1, Fields: 1 << 15}); n == 0 {
 		panic("BUG: an edited head is malformed: " + fault.Error())
@@ -172,6 +177,9 @@ func (x *h1) deliverEncoded() {
 		switch {
 		case err == io.EOF:
 			x.keep()
+			if x.watched {
+				x.watchEnd(&x.answer.Trailers)
+			}
 			if x.endEncoded(&x.answer.Trailers) {
 				x.finishUpstream()
 			}
@@ -195,6 +203,9 @@ func (x *h1) deliverEncoded() {
 		}
 		x.capture.add(p)
 		x.fill(p)
+		if x.watched {
+			x.watch(p)
+		}
 		if !x.encodePiece(p) {
 			return
 		}

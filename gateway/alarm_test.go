@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,10 +84,10 @@ func TestAlarmStops(t *testing.T) {
 // TestAlarmRenewed: what rang for one connection does not cut the next one that has the alarm.
 func TestAlarmRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cuts := 0
-		a := &alarm{cut: func() { cuts++ }}
+		var cuts, checks atomic.Int32
+		a := &alarm{cut: func() { cuts.Add(1) }}
 		a.check = func() error {
-			if a.life == 0 {
+			if checks.Add(1) == 1 {
 				a.stop()
 				a.renew()
 				a.begin() //nolint:errcheck // it is not late
@@ -96,13 +97,13 @@ func TestAlarmRenewed(t *testing.T) {
 		a.set(time.Now().Add(time.Second))
 		a.begin() //nolint:errcheck // it is not late
 		time.Sleep(2 * time.Second)
-		if cuts > 0 {
+		if cuts.Load() > 0 {
 			t.Error("it was cut")
 		}
 		a.set(time.Now().Add(time.Second))
 		time.Sleep(2 * time.Second)
-		if cuts != 1 {
-			t.Errorf("%d cuts of its own", cuts)
+		if n := cuts.Load(); n != 1 {
+			t.Errorf("%d cuts of its own", n)
 		}
 		a.stop()
 	})

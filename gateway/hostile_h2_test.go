@@ -26,7 +26,6 @@ type hostile struct {
 	conn int // of its connections
 	head bytes.Buffer
 	enc  *hpack.Encoder
-	mu   sync.Mutex
 }
 
 func (h *hostile) fields(fields ...string) []byte {

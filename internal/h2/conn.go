@@ -86,7 +86,7 @@ func New(nc net.Conn, already []byte, o *Options) *Conn {
 		nc: nc, o: o, began: now, idleSince: now, quiet: true, streams: map[uint32]*Stream{}, work: make(chan *Stream),
 		recvWindow: connWindow, sendWindow: initialWindow, peerWindow: initialWindow, gate: newFloodgate(o.Resets, o.ControlFrames, now),
 	}
-	c.flushFn, c.flushed.L = c.flush, &c.mu
+	c.flushFn, c.send, c.flushed.L = c.flush, c.sendRest, &c.mu
 	c.in.begin(nc, already)
 	c.dec = hpack.NewDecoder(4096, c.field)
 	c.dec.SetMaxStringLength(mostEncoded(o))

@@ -4,9 +4,10 @@
 // and takes the answer, in plain calls that wait: for bytes, for windows, for room.
 //
 // Nothing is written by who has something to say. It is appended to the connection's output, in whole frames, and one goroutine writes what has
-// gathered, as long as there is some; before its first write it lets others go first, so that streams that are ready share a system call. So no
-// stream ever waits in a system call for a client that does not read, and whatever it waits for can be ended at any time. Output is bounded:
-// streams wait for room, in turn, a frame each; a client that has the connection itself say more than it takes loses it.
+// gathered, as long as there is some; before its first write it lets others go first, so that streams that are ready share a system call. A stream
+// does it itself as far as the socket takes what there is at once. So none ever waits in a system call for a client that does not read, and
+// whatever it waits for can be ended at any time. Output is bounded: streams wait for room, in turn, a frame each; a client that has the connection
+// itself say more than it takes loses it.
 //
 // What a client has the server do for nothing is counted (floodgate), and too much of it ends the connection.
 //

@@ -5,7 +5,9 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
+	"unsafe"
 
 	"weir/internal/mono"
 )
@@ -17,6 +19,9 @@ type output struct {
 	flushed  sync.Cond // flushing has become false
 	turns    []*Stream // that wait for room, or for the connection's window
 	writeBy  mono.Time // the socket's deadline
+
+	send func(fd uintptr) bool // writes rest, as far as the socket takes it
+	rest []byte                // of who flushes
 }
 
 // Bounds of what may wait for a client that does not read: of streams' frames, and with the connection's own.
@@ -64,6 +69,47 @@ func (c *Conn) kickLocked() {
 		c.flushing = true
 		go c.flushFn()
 	}
+}
+
+// flushHereLocked writes what there is in the goroutine that has it, which costs less than another one, as far as that does not wait.
+func (c *Conn) flushHereLocked() {
+	b := c.out
+	c.out = nil
+	c.passLocked()
+	c.mu.Unlock()
+	c.rest = b
+	c.in.raw.Write(c.send) //nolint:errcheck // flush meets it too
+	n := len(b) - len(c.rest)
+	c.rest = nil
+	c.mu.Lock()
+	if n < len(b) {
+		more := c.out
+		c.out = append(b[:copy(b, b[n:])], more...)
+		freeOut(more)
+	} else {
+		freeOut(b)
+	}
+	if len(c.out) > 0 {
+		go c.flushFn()
+		return
+	}
+	c.flushing = false
+	c.flushed.Broadcast()
+}
+
+// sendRest is tried once. It cannot block, so the scheduler is not told.
+func (c *Conn) sendRest(fd uintptr) bool {
+	for len(c.rest) > 0 {
+		n, _, err := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.rest))), uintptr(len(c.rest)), syscall.MSG_NOSIGNAL, 0, 0)
+		switch err {
+		case 0:
+			c.rest = c.rest[n:]
+		case syscall.EINTR:
+		default:
+			return true
+		}
+	}
+	return true
 }
 
 // flush writes what there is until there is no more.

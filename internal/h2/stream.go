@@ -3,6 +3,7 @@ package h2
 import (
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -226,11 +227,22 @@ func (s *Stream) WriteData(p []byte, end bool) error {
 	}
 }
 
-// Flush sends what was added.
+// Flush sends what was added. It does not wait.
 func (s *Stream) Flush() {
-	s.c.mu.Lock()
-	s.c.kickLocked()
-	s.c.mu.Unlock()
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.in.raw == nil || c.flushing || len(c.out) == 0 {
+		c.kickLocked()
+		return
+	}
+	c.flushing = true
+	if c.running > 1 {
+		c.mu.Unlock()
+		runtime.Gosched() // others that are ready add what they have
+		c.mu.Lock()
+	}
+	c.flushHereLocked()
 }
 
 // wholeLocked takes note of an exchange that is whole: its client may open another stream instead, though its handler has not returned.

@@ -135,6 +135,16 @@ func TestSettling(t *testing.T) {
 			t.Errorf("stream %d: %s", id, got)
 		}
 	}
+	p.WriteWindowUpdate(3, 1)
+	p.WriteRSTStream(3, http2.ErrCodeCancel)
+	p.WriteData(3, false, []byte("x"))
+	if got := p.fate(3); got != "reset STREAM_CLOSED" {
+		t.Errorf("data behind an exchange that is whole: %s", got)
+	}
+	p.ask(1, true)
+	if got := p.fate(1); got != "goaway STREAM_CLOSED" {
+		t.Errorf("a head behind an exchange that is whole: %s", got)
+	}
 	close(release)
 }
 

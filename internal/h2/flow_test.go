@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -150,33 +151,80 @@ func TestFair(t *testing.T) {
 	}
 }
 
+// partial is a socket that takes three bytes at once, while somebody else adds some.
+type partial struct {
+	syscall.RawConn
+	c *Conn
+}
+
+func (p partial) Write(func(uintptr) bool) error {
+	p.c.rest = p.c.rest[3:]
+	p.c.mu.Lock()
+	p.c.out = append(p.c.roomLocked(), "ghi"...)
+	p.c.mu.Unlock()
+	return nil
+}
+
+// taker is a connection that remembers what was written.
+type taker struct {
+	script
+	bytes.Buffer
+}
+
+func (t *taker) Read(p []byte) (int, error)  { return t.script.Read(p) }
+func (t *taker) Write(p []byte) (int, error) { return t.Buffer.Write(p) }
+
+// TestSentInPart: what a socket does not take at once comes before what was added meanwhile.
+func TestSentInPart(t *testing.T) {
+	var nc taker
+	c := New(&nc, nil, options())
+	c.in.raw = partial{c: c}
+	c.out = append(c.roomLocked(), "abcdef"...)
+	(&Stream{c: c}).Flush()
+	c.mu.Lock()
+	for c.flushing {
+		c.flushed.Wait()
+	}
+	c.mu.Unlock()
+	if got := nc.Buffer.String(); got != "defghi" {
+		t.Errorf("%q behind abc", got)
+	}
+}
+
 // TestFlush: what the socket does not take at once comes in its turn.
 func TestFlush(t *testing.T) {
-	const pieces, size = 400, 20_000
-	full := make(chan struct{})
+	const pieces, size = 500, 3000
 	o := options()
 	o.Handle = func(s *Stream) {
 		s.WriteHead(200, nil, false)
 		for i := range pieces {
 			s.WriteData(bytes.Repeat([]byte{byte(i)}, size), i == pieces-1)
-			if s.Flush(); i == 20 {
-				close(full)
-			}
+			s.Flush()
 		}
 	}
 	p := dial(t, o)
-	p.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+	p.conn.nc.(*net.TCPConn).SetWriteBuffer(16 << 10)
 	p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
 	p.WriteWindowUpdate(0, 1<<30)
-	p.ask(1, true)
-	<-full
-	got := 0
-	for got < pieces*size {
-		for _, b := range next[*http2.DataFrame](p).Data() {
-			if b != byte(got/size) {
-				t.Fatalf("byte %d is of piece %d", got, b)
+	for id := uint32(1); id <= 7; id += 2 {
+		p.ask(id, true)
+	}
+	got := map[uint32]int{}
+	for whole := 0; whole < 4; {
+		f := next[*http2.DataFrame](p)
+		for _, b := range f.Data() {
+			if n := got[f.StreamID]; b != byte(n/size) {
+				t.Fatalf("stream %d: byte %d is of piece %d", f.StreamID, n, b)
 			}
-			got++
+			got[f.StreamID]++
+		}
+		if f.StreamEnded() {
+			whole++
+		}
+	}
+	for id, n := range got {
+		if n != pieces*size {
+			t.Errorf("stream %d: %d bytes of %d", id, n, pieces*size)
 		}
 	}
 }

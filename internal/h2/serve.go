@@ -25,10 +25,8 @@ func (c *Conn) finish(s *Stream) (waits bool) {
 		switch {
 		case !whole:
 			c.resetLocked(s, InternalError)
-		case !s.remoteEnd:
+		case !s.settling:
 			c.resetLocked(s, NoError)
-		default:
-			c.past.add(s.id, endedByBoth)
 		}
 		c.closeLocked(s, errCut, false)
 	}

@@ -245,11 +245,14 @@ func (s *Stream) Flush() {
 	c.flushHereLocked()
 }
 
-// wholeLocked takes note of an exchange that is whole: its client may open another stream instead, though its handler has not returned.
+// wholeLocked takes note of an exchange that is whole: the stream is closed, and its client may open another instead, though its handler has
+// not returned.
 func (s *Stream) wholeLocked() {
 	if s.localEnd && s.remoteEnd && !s.settling {
 		s.settling = true
 		s.c.settling++
+		s.c.past.add(s.id, endedByBoth)
+		delete(s.c.streams, s.id)
 	}
 }
 

@@ -83,6 +83,8 @@ type question struct {
 	query     string
 	bare      bool // the URL ends in a question mark
 	header    http.Header
+	withheld  transform // what endpoints do not get of header
+	plain     bool      // they are asked for identity by the gateway itself
 }
 
 func (q *question) Method() string    { return q.method }
@@ -160,7 +162,7 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 	e.dimensions(x)
 	e.policies(x)
 	e.answer(x)
-	e.cache(x)
+	e.cache(x, q)
 	e.stream(x)
 	e.changes(x)
 	e.pools(x)

@@ -11,6 +11,9 @@ func (q *question) BareQuery() bool { return q.bare }
 func (q *question) AppendClaims(dst, host []byte) []byte {
 	for i, name := range append([]string{"x-forwarded-host", "x-forwarded-proto"}, claims[:]...) {
 		for n, v := range q.header.Values(name) {
+			if q.withheld.drops([]byte(name)) {
+				break
+			}
 			if i > 1 || i == 0 && v != string(host) || i == 1 && (n > 0 || v != "http" && v != "https") {
 				dst = appendClaim(dst, name, v)
 			}
@@ -19,12 +22,18 @@ func (q *question) AppendClaims(dst, host []byte) []byte {
 	return dst
 }
 func (q *question) Diverts() bool {
-	return slices.ContainsFunc(diverting[:], func(name string) bool { return q.header.Get(name) != "" })
+	return slices.ContainsFunc(diverting[:], func(name string) bool { return q.header.Get(name) != "" && !q.withheld.drops([]byte(name)) })
 }
 func (q *question) Upgrades() bool  { return q.header.Get("Upgrade") != "" }
 func (q *question) Certified() bool { return false }
 func (q *question) SentField(name string, i int) (string, int) {
 	v := q.header.Values(name)
+	if q.withheld.drops([]byte(name)) {
+		v = nil
+	}
+	if q.plain && name == "accept-encoding" {
+		v = []string{"identity"}
+	}
 	if i < len(v) {
 		return v[i], i + 1
 	}
@@ -48,13 +57,18 @@ func (l looking) has(name string, i int) bool {
 }
 
 // cache says what the route's cache would do.
-func (e *Explanation) cache(x *Exchange) {
+func (e *Explanation) cache(x *Exchange, q *question) {
 	if x.route.cache == nil || e.Verdict != "pass" {
 		return
 	}
 	if x.car.Method() != "GET" && x.car.Method() != "HEAD" || x.car.Upgrades() {
 		e.Cache = "pass"
 		return
+	}
+	q.withheld = x.route.request
+	for i := range x.uses {
+		s := x.uses[i].p.settle
+		q.plain = q.plain || s != nil && s.Needs().JSON && !x.route.asksPlain()
 	}
 	c := x.openCache()
 	c.query.Request = looking{c.query.Request}

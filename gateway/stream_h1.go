@@ -40,11 +40,12 @@ func (x *h1) Deliver(*Exchange) {
 	}
 	x.answered = x.resp.Status
 	x.startSettling()
+	x.out = x.out[:0] // it holds the request
 	if x.Exchange.route.recode != nil {
 		x.deliverRecoded(chunked)
 		return
 	}
-	x.out = x.appendResponse(x.out[:0], chunked)
+	x.out = x.appendResponse(x.out, chunked)
 	if x.answer.Here() && !x.answer.Chunked() && x.download.flow == nil {
 		x.deliverWhole()
 	} else {

@@ -83,7 +83,8 @@ type question struct {
 	query     string
 	bare      bool // the URL ends in a question mark
 	header    http.Header
-	x         *Exchange // which it is of
+	withheld  transform // what endpoints do not get of header
+	plain     bool      // they are asked for identity by the gateway itself
 }
 
 func (q *question) Method() string    { return q.method }
@@ -113,7 +114,6 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 		return nil, err
 	}
 	x := &Exchange{gw: g, snap: s, car: q, start: mono.Now(), secure: secure, off: g.pressure.off.Load(), peerText: new(peerText)}
-	q.x = x
 	if in.Remote == "" {
 		in.Remote = "127.0.0.1"
 	}
@@ -162,7 +162,7 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 	e.dimensions(x)
 	e.policies(x)
 	e.answer(x)
-	e.cache(x)
+	e.cache(x, q)
 	e.stream(x)
 	e.changes(x)
 	e.pools(x)

@@ -11,7 +11,7 @@ func (q *question) BareQuery() bool { return q.bare }
 func (q *question) AppendClaims(dst, host []byte) []byte {
 	for i, name := range append([]string{"x-forwarded-host", "x-forwarded-proto"}, claims[:]...) {
 		for n, v := range q.header.Values(name) {
-			if q.withholds(name) {
+			if q.withheld.drops([]byte(name)) {
 				break
 			}
 			if i > 1 || i == 0 && v != string(host) || i == 1 && (n > 0 || v != "http" && v != "https") {
@@ -22,26 +22,22 @@ func (q *question) AppendClaims(dst, host []byte) []byte {
 	return dst
 }
 func (q *question) Diverts() bool {
-	return slices.ContainsFunc(diverting[:], func(name string) bool { return q.header.Get(name) != "" && !q.withholds(name) })
+	return slices.ContainsFunc(diverting[:], func(name string) bool { return q.header.Get(name) != "" && !q.withheld.drops([]byte(name)) })
 }
 func (q *question) Upgrades() bool  { return q.header.Get("Upgrade") != "" }
 func (q *question) Certified() bool { return false }
 func (q *question) SentField(name string, i int) (string, int) {
-	var v []string
-	if !q.withholds(name) {
-		v = q.header.Values(name)
-	} else if name == "accept-encoding" && q.x.wantsJSON && !q.x.route.asksPlain() {
+	v := q.header.Values(name)
+	if q.withheld.drops([]byte(name)) {
+		v = nil
+	}
+	if q.plain && name == "accept-encoding" {
 		v = []string{"identity"}
 	}
 	if i < len(v) {
 		return v[i], i + 1
 	}
 	return "", len(v)
-}
-
-// withholds reports whether the route, or a policy that reads the answer, keeps a field from endpoints.
-func (q *question) withholds(name string) bool {
-	return q.x.wantsJSON && name == "accept-encoding" || q.x.route.request.drops([]byte(name))
 }
 
 // looking is a request that wants nothing but what is stored, so that the cache sends nobody.
@@ -61,7 +57,7 @@ func (l looking) has(name string, i int) bool {
 }
 
 // cache says what the route's cache would do.
-func (e *Explanation) cache(x *Exchange) {
+func (e *Explanation) cache(x *Exchange, q *question) {
 	if x.route.cache == nil || e.Verdict != "pass" {
 		return
 	}
@@ -69,9 +65,10 @@ func (e *Explanation) cache(x *Exchange) {
 		e.Cache = "pass"
 		return
 	}
+	q.withheld = x.route.request
 	for i := range x.uses {
 		s := x.uses[i].p.settle
-		x.wantsJSON = x.wantsJSON || s != nil && s.Needs().JSON
+		q.plain = q.plain || s != nil && s.Needs().JSON && !x.route.asksPlain()
 	}
 	c := x.openCache()
 	c.query.Request = looking{c.query.Request}

@@ -20,8 +20,8 @@ import (
 // TestKill: a process that saves is killed at random moments; all it has acknowledged is there, and no batch in part.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
-	opened := 0
-	for round, end := 0, time.Now().Add(5*time.Second); round < 60 && time.Now().Before(end); round++ {
+	opened, slow := 0, 1 // slow: how many times longer than usual it takes to begin
+	for round, end := 0, time.Now().Add(5*time.Second); round < 60 && (time.Now().Before(end) || opened < 5); round++ {
 		if round%3 == 0 {
 			dir = t.TempDir() // also while the file is being made
 		}
@@ -30,6 +30,7 @@ func TestKill(t *testing.T) {
 		if round%3 == 0 {
 			life = 20_000
 		}
+		life *= slow
 		kill := time.AfterFunc(time.Duration(rand.IntN(life))*time.Microsecond, func() { cmd.Process.Kill() })
 		acked := int64(-1)
 		for out.Scan() {
@@ -57,6 +58,8 @@ func TestKill(t *testing.T) {
 		must(t, s.Close())
 		if acked > 0 {
 			opened++
+		} else if round%3 != 0 && opened == 0 {
+			slow = min(2*slow, 32)
 		}
 	}
 	t.Logf("%d rounds came to a batch", opened)

@@ -26,7 +26,7 @@ build: ## static binary bin/weir, profile-guided if default.pgo is there
 run: ## the gateway with the example configuration
 	$(GO) run . run -c config.example.yaml
 
-test: ## everything: fuzz smoke, race, unit, benchmarks' own tests, black box (about 12 min on 2 cores)
+test: ## everything: fuzz smoke, race, unit, benchmarks' own tests, black box (about 20 min on 2 cores)
 	./scripts/fuzz.sh 1s
 	cd tests/bench && $(GO) vet ./... && $(GO) test ./...
 	cd tests/bench/limiters && $(GO) vet ./... && $(GO) test ./...

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -44,56 +43,27 @@ func (h *hostile) say(id uint32, end bool, fields ...string) {
 // hostileEndpoint serves until the test ends.
 func hostileEndpoint(t *testing.T, script func(h *hostile, id uint32)) (address string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	t.Cleanup(func() {
-		ln.Close()
-		mu.Lock()
-		for _, c := range open {
-			c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	wg.Go(func() {
-		for conn := 0; ; conn++ {
-			c, err := ln.Accept()
+	return eachConn(t, func(c net.Conn, n int) {
+		io.ReadFull(c, make([]byte, len(h2.Preface))) //nolint:errcheck // the next read tells
+		h := &hostile{Framer: http2.NewFramer(c, c), c: c, conn: n}
+		h.enc = hpack.NewEncoder(&h.head)
+		h.AllowIllegalWrites = true
+		h.WriteSettings() //nolint:errcheck // as above
+		for {
+			frame, err := h.ReadFrame()
 			if err != nil {
 				return
 			}
-			mu.Lock()
-			open = append(open, c)
-			mu.Unlock()
-			wg.Go(func() {
-				defer c.Close()
-				io.ReadFull(c, make([]byte, len(h2.Preface))) //nolint:errcheck // the next read tells
-				h := &hostile{Framer: http2.NewFramer(c, c), c: c, conn: conn}
-				h.enc = hpack.NewEncoder(&h.head)
-				h.AllowIllegalWrites = true
-				h.WriteSettings() //nolint:errcheck // as above
-				for {
-					frame, err := h.ReadFrame()
-					if err != nil {
-						return
-					}
-					switch frame := frame.(type) {
-					case *http2.SettingsFrame:
-						if !frame.IsAck() {
-							h.WriteSettingsAck() //nolint:errcheck // as above
-						}
-					case *http2.HeadersFrame:
-						script(h, frame.StreamID)
-					}
+			switch frame := frame.(type) {
+			case *http2.SettingsFrame:
+				if !frame.IsAck() {
+					h.WriteSettingsAck() //nolint:errcheck // as above
 				}
-			})
+			case *http2.HeadersFrame:
+				script(h, frame.StreamID)
+			}
 		}
 	})
-	return ln.Addr().String()
 }
 
 // TestHostileEndpoints: whatever an endpoint of HTTP/2 does, the client sees an answer or an error, never half an answer that looks whole.

@@ -16,6 +16,13 @@ import (
 // address and ends with the test.
 func plainUpstream(t testing.TB, answer string) string {
 	t.Helper()
+	return eachConn(t, func(c net.Conn, _ int) { answerAll(c, []byte(answer)) })
+}
+
+// eachConn has every connection to the address that it returns served, each in a goroutine of its own and with its number. They are closed at
+// the end of the test, if not before.
+func eachConn(t testing.TB, serve func(c net.Conn, n int)) (address string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +31,7 @@ func plainUpstream(t testing.TB, answer string) string {
 	var mu sync.Mutex
 	var open []net.Conn
 	tasks.Go(func() {
-		for {
+		for n := 0; ; n++ {
 			c, err := ln.Accept()
 			if err != nil {
 				return
@@ -32,7 +39,10 @@ func plainUpstream(t testing.TB, answer string) string {
 			mu.Lock()
 			open = append(open, c)
 			mu.Unlock()
-			tasks.Go(func() { answerAll(c, []byte(answer)) })
+			tasks.Go(func() {
+				defer c.Close()
+				serve(c, n)
+			})
 		}
 	})
 	t.Cleanup(func() {
@@ -48,7 +58,6 @@ func plainUpstream(t testing.TB, answer string) string {
 }
 
 func answerAll(c net.Conn, answer []byte) {
-	defer c.Close()
 	end := []byte("\r\n\r\n")
 	buf := make([]byte, 16<<10)
 	n := 0

@@ -259,25 +259,26 @@ policies:
   - {name: count, dimensions: [key], algorithm: fixed_window, limit: 100, window: 8760h}
 `, map[string]string{"up": up.addr})
 	const request = "GET / HTTP/1.1\r\nHost: a.test\r\nX-Key: k\r\n\r\n"
+	explained := func(want int) func() bool {
+		return func() bool {
+			_, body := w.admin("POST", "/api/v1/explain", `{"method":"GET","url":"http://a.test/","headers":{"x-key":"k"}}`)
+			return number(body, `(?s)"policy":\s*"count".*?"remaining":\s*(\d+)`) == want
+		}
+	}
 	for range 2 {
 		dial(t, w.addr("web")).ask(request)
 	}
 	var leavers []*raw
-	for range 4 { // the last one would wait 4 s
+	for i := range 4 { // the last one would wait 4 s
 		c := dial(t, w.addr("web"))
 		c.send(request)
 		leavers = append(leavers, c)
+		eventually(t, 10*time.Second, "it has taken its place", explained(97-i))
 	}
-	time.Sleep(100 * time.Millisecond)
 	for i := len(leavers) - 1; i >= 0; i-- { // the place of one with others behind it does not come back
 		leavers[i].c.Close()
-		time.Sleep(250 * time.Millisecond)
+		eventually(t, 10*time.Second, "it is refunded", explained(98-i))
 	}
-	explained := func() int {
-		_, body := w.admin("POST", "/api/v1/explain", `{"method":"GET","url":"http://a.test/","headers":{"x-key":"k"}}`)
-		return number(body, `(?s)"policy":\s*"count".*?"remaining":\s*(\d+)`)
-	}
-	eventually(t, 2*time.Second, "the four are refunded", func() bool { return explained() == 98 })
 	start := time.Now()
 	resp, _ := fetch(t, "GET", w.url("/"), "", "X-Key: k")
 	if d := time.Since(start); resp.StatusCode != http.StatusOK || d > 2*time.Second {

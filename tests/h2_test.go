@@ -31,6 +31,7 @@ func h2(t testing.TB) *http.Client {
 // streams is one connection of HTTP/2 on which requests are opened and answers counted.
 type streams struct {
 	framer   *http2.Framer
+	writing  sync.Mutex // the framer has one buffer for what is written
 	c        net.Conn
 	open     chan struct{} // one token for each stream that may be open
 	leave    chan struct{} // closed at the first GOAWAY
@@ -74,7 +75,9 @@ func (s *streams) read() {
 			status[id], ended = f.ErrCode.String(), true
 		case *http2.PingFrame:
 			if !f.IsAck() {
+				s.writing.Lock()
 				s.framer.WritePing(true, f.Data) //nolint:errcheck // as above
+				s.writing.Unlock()
 			}
 		case *http2.GoAwayFrame:
 			s.goAways, s.last = append(s.goAways, f.LastStreamID), f.LastStreamID
@@ -105,7 +108,10 @@ func (s *streams) ask(path string) (asked uint32) {
 		for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "a.test"}, {":path", path}} {
 			enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) //nolint:errcheck // a buffer takes everything
 		}
-		if s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true}) != nil {
+		s.writing.Lock()
+		err := s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true})
+		s.writing.Unlock()
+		if err != nil {
 			return asked
 		}
 		asked++

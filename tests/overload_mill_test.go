@@ -186,11 +186,11 @@ func TestMill(t *testing.T) {
 	}
 	wg.Wait()
 	took := slices.Max(all)
-	if rate := 400 / took.Seconds(); math.Abs(rate/m.capacity()-1) > 0.03 {
+	if rate := 400 / took.Seconds(); rate > 1.03*m.capacity() || rate < 0.9*m.capacity() { // a busy machine is slow, never fast
 		t.Errorf("%.1f/s, want %.1f", rate, m.capacity())
 	}
-	if mean, n := m.within(begin, time.Now()); n != 400 || mean < 60*time.Millisecond || mean > 100*time.Millisecond {
-		t.Errorf("%d were there, for %v each: 40 at once on 4 workers are there for 100 ms, and fewer at the beginning", n, mean)
+	if mean, n := m.within(begin, time.Now()); n != 400 || mean < 60*time.Millisecond || mean > 115*time.Millisecond {
+		t.Errorf("%d were there, for %v each: 40 at once on 4 workers are there for 100 ms, and fewer at the ends", n, mean)
 	}
 	if n := m.hits.Load(); n != 400 {
 		t.Errorf("%d arrived", n)

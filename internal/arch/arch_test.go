@@ -21,7 +21,7 @@ const module = "weir"
 // internal/... for all of floor 0, and any other name for the module of that path and what is below it.
 //
 //	0  internal/...
-//	1  limiter  shaping  balancer  gateway/cache  gateway/route    floor 0 only, nothing sideways
+//	1  limiter  shaping  balancer  gateway/{body,cache,compress,route}    floor 0 only, nothing sideways
 //	2  cluster  config  jwt  store  strict  tls  telemetry    lower floors, and a library each
 //	3  gateway  admin
 //	4  the command
@@ -227,4 +227,17 @@ func TestBreachesAreSeen(t *testing.T) {
 	f("weir/gateway", "github.com/hashicorp/memberlist", 2)
 	f("weir/nowhere", "sync", 1) // on no floor
 	f("weir/tests/bench", "github.com/spf13/cobra", 0)
+}
+
+// TestContributing: CONTRIBUTING.md tells of every package.
+func TestContributing(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root(t), "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range floors {
+		if name != "" && !bytes.Contains(text, []byte("`"+name+"`")) {
+			t.Errorf("CONTRIBUTING.md does not say on which floor %s is", name)
+		}
+	}
 }

@@ -276,8 +276,16 @@ func (g *Gateway) answer(x *Exchange, v Verdict) {
 		x.car.Answer(x, &x.reply)
 		return
 	}
+	if x.owesNothing() { // the client's next request must find its units back
+		x.charge.Refund(mono.Now())
+	}
 	x.refuse(x.blankReply(), &x.verdict)
 	x.car.Answer(x, &x.reply)
+}
+
+// owesNothing reports whether the request was refused for room or for want of an endpoint, and nothing was sent.
+func (x *Exchange) owesNothing() bool {
+	return !x.sent && x.verdict.Reason != Pass && !x.consoled && x.verdict.Reason != Limited
 }
 
 // answerFixed answers with what the route says itself.
@@ -304,10 +312,10 @@ func (g *Gateway) settle(x *Exchange) {
 	x.download.end(end)
 	x.upload.end(end)
 	x.closeSlot()
-	if x.sent || x.verdict.Reason == Pass || x.consoled || x.verdict.Reason == Limited {
-		x.charge.Settle(end)
+	if x.owesNothing() {
+		x.charge.Refund(end)
 	} else {
-		x.charge.Refund(end) // refused for room or for want of an endpoint: nothing was sent, nothing is owed
+		x.charge.Settle(end)
 	}
 	g.account(x, end)
 }

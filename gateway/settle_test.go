@@ -191,6 +191,11 @@ func TestSeatsRunOut(t *testing.T) {
 	first := request("GET", "/")
 	first.deliver = func() {
 		second := request("GET", "/")
+		second.refuse = func(*Reply) {
+			if s := g.spending()["all"]; s.Refunded != 1 {
+				t.Errorf("%d refunds when the client is answered: its next request would find them missing", s.Refunded)
+			}
+		}
 		x := g.exchange(second)
 		g.serve(x)
 		if second.status != 503 || x.verdict.Reason != QueueFull {

@@ -114,10 +114,12 @@ func TestShadow(t *testing.T) {
 type outcome struct {
 	n      int
 	status int
-	took   time.Duration
+	sent   time.Time
 	at     time.Time
 	by     string
 }
+
+func (o *outcome) took() time.Duration { return o.at.Sub(o.sent) }
 
 // together sends n requests, one each gap, and returns how they fared in the order of their answers.
 func together(t *testing.T, n int, gap time.Duration, url string, fields ...string) []outcome {
@@ -129,7 +131,7 @@ func together(t *testing.T, n int, gap time.Duration, url string, fields ...stri
 		wg.Go(func() {
 			start := time.Now()
 			resp, _, err := tryFetch(plainClient, "GET", url, "", fields...)
-			o := outcome{n: i, took: time.Since(start), at: time.Now()}
+			o := outcome{n: i, sent: start, at: time.Now()}
 			if err == nil {
 				o.status, o.by = resp.StatusCode, violated(resp)
 			}
@@ -147,31 +149,32 @@ func together(t *testing.T, n int, gap time.Duration, url string, fields ...stri
 func TestQueue(t *testing.T) {
 	w := startWeir(t, answers("bucket", "leak", "fixed", "slide", "both")+`
 policies:
-  - {name: bucket, limit: 10, burst: 2, routes: [bucket], action: queue, max_wait: 450ms}
+  - {name: bucket, limit: 10, burst: 2, routes: [bucket], action: queue, max_wait: 420ms}
   - {name: leak, algorithm: leaky_bucket, limit: 10, burst: 4, routes: [leak], action: queue, max_wait: 5s}
   - {name: fixed, algorithm: fixed_window, limit: 5, window: 2s, routes: [fixed], action: queue, max_wait: 3s}
   - {name: slide, algorithm: sliding_window, limit: 5, window: 1s, routes: [slide], action: queue, max_wait: 3s}
   - {name: both-wait, limit: 10, burst: 1, routes: [both], action: queue, max_wait: 5s}
   - {name: both-not, limit: 3, window: 24h, routes: [both]}
 `, nil)
-	late := patience(60 * time.Millisecond)
-	t.Run("token-bucket", func(t *testing.T) { // two at once, then one each 100 ms that waits up to 450 ms
-		all := together(t, 9, 2*time.Millisecond, w.url("/bucket"))
+	late := patience(90 * time.Millisecond)
+	t.Run("token-bucket", func(t *testing.T) { // two at once, then one each 100 ms that waits up to 420 ms
+		all := together(t, 9, 4*time.Millisecond, w.url("/bucket"))
 		waits, refused := 0, 0
+		begin := all[0].sent
 		for _, o := range all {
 			switch {
 			case o.status == 429:
 				refused++
-				if o.took > late {
-					t.Errorf("request %d waited %v to be refused", o.n, o.took)
+				if o.took() > late {
+					t.Errorf("request %d waited %v to be refused", o.n, o.took())
 				}
 			case o.n != waits:
 				t.Errorf("request %d went on as the %dth", o.n, waits)
 				fallthrough
 			default:
-				want := max(0, time.Duration(o.n-1)*100-time.Duration(2*o.n)) * time.Millisecond
-				if o.took < want-5*time.Millisecond || o.took > want+late {
-					t.Errorf("request %d took %v, want %v", o.n, o.took, want)
+				want := max(0, time.Duration(o.n-1)*100) * time.Millisecond
+				if d := o.at.Sub(begin); d < want || d > want+late {
+					t.Errorf("request %d went on after %v, want %v", o.n, d, want)
 				}
 				waits++
 			}
@@ -191,9 +194,10 @@ policies:
 		if len(passed) != 4 {
 			t.Fatalf("%d passed, want 4: %v", len(passed), all)
 		}
-		for i := 1; i < len(passed); i++ {
-			if d := passed[i].at.Sub(passed[i-1].at); d < 100*time.Millisecond-late || d > 100*time.Millisecond+late || passed[i].n != i {
-				t.Errorf("request %d went on as the %dth, %v after the one before", passed[i].n, i, d)
+		for i := range passed {
+			want := time.Duration(i) * 100 * time.Millisecond
+			if d := passed[i].at.Sub(passed[0].sent); d < want || d > want+late || passed[i].n != i {
+				t.Errorf("request %d went on as the %dth, after %v, want %v", passed[i].n, i, d, want)
 			}
 		}
 	})
@@ -223,7 +227,7 @@ policies:
 			if o.status != 200 {
 				t.Errorf("request %d: %d", o.n, o.status)
 			}
-			if o.took > 900*time.Millisecond {
+			if o.took() > 900*time.Millisecond {
 				n++
 			}
 		}
@@ -237,8 +241,8 @@ policies:
 		for _, o := range all {
 			if o.status == 429 {
 				refused++
-				if o.by != "both-not" || o.took > late {
-					t.Errorf("request %d: refused by %q after %v", o.n, o.by, o.took)
+				if o.by != "both-not" || o.took() > late {
+					t.Errorf("request %d: refused by %q after %v", o.n, o.by, o.took())
 				}
 			}
 		}

@@ -115,8 +115,7 @@ func (d *drive) tally(burst, rate float64) tally {
 	var o tally
 	all := slices.Concat(d.shots...)
 	slices.SortFunc(all, func(a, b shot) int { return a.sent.Compare(b.sent) })
-	level, at := burst, time.Time{}
-	for i, s := range all {
+	for _, s := range all {
 		switch s.status {
 		case 200:
 			o.admitted++
@@ -125,16 +124,9 @@ func (d *drive) tally(burst, rate float64) tally {
 			o.refused++
 		default:
 			o.faults++
-			continue
-		}
-		if i > 0 && !at.IsZero() {
-			level = min(burst, level+rate*s.sent.Sub(at).Seconds())
-		}
-		if at = s.sent; level >= 1 {
-			level--
-			o.ideal++
 		}
 	}
+	o.ideal = oneBucket(all, burst, rate, func(s *shot) time.Time { return s.sent })
 	o.offered = len(all)
 	if len(all) > 0 {
 		o.begin, o.end = all[0].sent, all[len(all)-1].sent

@@ -227,3 +227,25 @@ func tightest(shots []shot, n int) (shortest time.Duration, ok bool) {
 	}
 	return shortest, ok
 }
+
+// oneBucket returns what a token bucket admits of the answered shots, had it decided at the instants that when says.
+func oneBucket(shots []shot, burst, rate float64, when func(*shot) time.Time) (admitted int) {
+	var at []time.Time
+	for i := range shots {
+		if s := &shots[i]; s.status == 200 || s.status == 429 {
+			at = append(at, when(s))
+		}
+	}
+	slices.SortFunc(at, time.Time.Compare)
+	level := burst
+	for i := range at {
+		if i > 0 {
+			level = min(burst, level+rate*at[i].Sub(at[i-1]).Seconds())
+		}
+		if level >= 1 {
+			level--
+			admitted++
+		}
+	}
+	return admitted
+}

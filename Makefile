@@ -69,7 +69,7 @@ bench-reload: bench-tools ## 10,000 routes and 1,000 policies reloaded under loa
 bench-fleet: bench-tools ## gateways that share limits: error, excess, failures, traffic, CPU per request → docs/bench/fleet.md (about 9 min)
 	$(BENCH) fleet -rounds 9 -duration 2s -out docs/bench/fleet.md $(BENCHFLAGS)
 
-bench-idle: bench-tools ## 10,000 idle WebSockets and event streams: memory of each → docs/bench/idle.md (under a minute)
+bench-idle: bench-tools ## 10,000 idle WebSockets and event streams: memory of each → docs/bench/idle.md (about 2 min)
 	$(BENCH) idle -out docs/bench/idle.md $(BENCHFLAGS)
 
 bench-limiter: ## one decision beside golang.org/x/time/rate and throttled → docs/bench/limiter.md

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -30,7 +29,7 @@ import (
 
 // What is held open at once.
 const (
-	idleTunnels   = 10_000 // fewer if open files do not suffice for two sockets of each
+	idleTunnels   = 10_000 // of clients of HTTP/1: fewer if open files do not suffice for two sockets of each
 	idleSecure    = 2_000  // of those over TLS: handshakes take time
 	idleConns     = 100    // of HTTP/2
 	idleStreams   = 100    // on each of them
@@ -60,12 +59,12 @@ func runIdle(ctx context.Context, opt *options) error {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary directory harms nobody
 	var all []idleFigures
-	for _, secure := range []bool{false, true} {
-		some, err := idleBehind(ctx, opt, dir, secure)
+	for _, m := range idleMeasures() {
+		one, err := m.run(ctx, opt, dir)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", one.what, err)
 		}
-		all = append(all, some...)
+		all = append(all, one)
 	}
 	report := renderIdle(opt, all)
 	fmt.Print(report)
@@ -75,38 +74,45 @@ func runIdle(ctx context.Context, opt *options) error {
 	return os.WriteFile(opt.out, []byte(report), 0o644)
 }
 
-// idleBehind measures what comes in by one listener, in clear text or over TLS.
-func idleBehind(ctx context.Context, opt *options, dir string, secure bool) (all []idleFigures, err error) {
-	g, err := newIdleRig(ctx, opt, dir, secure)
-	if err != nil {
-		return nil, err
-	}
-	defer g.stop()
-	measures := []func() (idleFigures, error){
-		func() (idleFigures, error) { return g.sockets("WebSockets in clear text", g.mostTunnels(), nil) },
-		g.streams,
-	}
-	if secure {
-		measures = []func() (idleFigures, error){func() (idleFigures, error) {
-			return g.sockets("WebSockets over TLS", min(g.mostTunnels(), idleSecure), &cryptotls.Config{InsecureSkipVerify: true}) //nolint:gosec // its own
-		}}
-	}
-	for _, f := range measures {
-		one, err := f()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", one.what, err)
-		}
-		all = append(all, one)
-	}
-	return all, nil
+// idleMeasure is one kind of idle clients, whose gateway listens in clear text or over TLS.
+type idleMeasure struct {
+	secure bool
+	take   func(g *idleRig) (idleFigures, error)
 }
 
-// idleRig is a gateway before an endpoint that takes WebSockets and event streams, and says something when it is told to.
+func idleMeasures() []idleMeasure {
+	h1 := &cryptotls.Config{InsecureSkipVerify: true}                             //nolint:gosec // its own
+	h2 := &cryptotls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}} //nolint:gosec // as above
+	return []idleMeasure{
+		{false, func(g *idleRig) (idleFigures, error) {
+			return g.sockets("WebSockets in clear text", g.mostTunnels(), nil)
+		}},
+		{false, func(g *idleRig) (idleFigures, error) { return g.multiplexed("in clear text", nil) }},
+		{false, (*idleRig).streams},
+		{true, func(g *idleRig) (idleFigures, error) {
+			return g.sockets("WebSockets over TLS", min(g.mostTunnels(), idleSecure), h1)
+		}},
+		{true, func(g *idleRig) (idleFigures, error) { return g.multiplexed("over TLS", h2) }},
+	}
+}
+
+// run measures with a gateway that nobody else has used, so that no memory is there already.
+func (m idleMeasure) run(ctx context.Context, opt *options, dir string) (f idleFigures, err error) {
+	g, err := newIdleRig(ctx, opt, dir, m.secure)
+	if err != nil {
+		return f, err
+	}
+	defer g.stop()
+	return m.take(g)
+}
+
+// idleRig is a gateway before an endpoint that takes WebSockets, which it echoes, and event streams, in which it says something when it is
+// told to.
 type idleRig struct {
 	*server
 	web, admin string
 	endpoint   *http.Server
-	say        atomic.Pointer[chan struct{}] // closed: everybody gets something
+	say        atomic.Pointer[chan struct{}] // closed: every event stream gets something
 }
 
 func newIdleRig(ctx context.Context, opt *options, dir string, secure bool) (*idleRig, error) {
@@ -139,7 +145,7 @@ listeners:
   - {name: web, address: "%s", tls: %v, limits: {connections: 12000, connections_per_ip: 12000, idle_timeout: 10m}}
 tls: {certificates: [{cert: %s/c.pem, key: %s/k.pem}]}
 pools:
-  - {name: sockets, endpoints: [{address: "%s"}]}
+  - {name: sockets, endpoints: [{address: "%s"}], connections: {idle_timeout: 1s}}
   - {name: events, protocol: h2c, endpoints: [{address: "%s"}], connections: {max: 20000, idle_timeout: 1s}}
 routes:
   - {name: sockets, match: {path: /ws}, pool: sockets}
@@ -178,11 +184,15 @@ func (g *idleRig) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer c.Close()
 	io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n") //nolint:errcheck // as above
-	<-*g.say.Load()
-	io.WriteString(c, "\x81\x01x") //nolint:errcheck // as above
+	for b := make([]byte, len(saysX)); ; {
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != saysX {
+			return
+		}
+		io.WriteString(c, echoesX) //nolint:errcheck // as above
+	}
 }
 
-// mostTunnels is how many tunnels the limit of open files allows, of which the gateway keeps some back: each takes two of the gateway's, and two of this process's.
+// mostTunnels is how many tunnels of clients of HTTP/1 the limit of open files allows, of which the gateway keeps some back: each takes two of the gateway's, and two of this process's.
 func (g *idleRig) mostTunnels() int {
 	var l syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
@@ -254,41 +264,6 @@ func eachOf(n int, f func(i int) error) error {
 	wg.Wait()
 	close(errs)
 	return <-errs
-}
-
-// sockets measures n WebSockets, one connection each.
-func (g *idleRig) sockets(what string, n int, conf *cryptotls.Config) (idleFigures, error) {
-	return g.measure(what, n, func(int) (func() error, error) {
-		c, err := net.Dial("tcp", g.web)
-		if err != nil {
-			return nil, err
-		}
-		if conf != nil {
-			c = cryptotls.Client(c, conf)
-		}
-		if _, err := io.WriteString(c, upgradeToEcho); err != nil {
-			return nil, err
-		}
-		head := make([]byte, 0, 512)
-		for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
-			n, err := c.Read(head[len(head) : len(head)+1])
-			if err != nil || len(head) == cap(head)-1 {
-				return nil, fmt.Errorf("%q %w", head, err)
-			}
-			head = head[:len(head)+n]
-		}
-		if !bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
-			return nil, fmt.Errorf("%q", head)
-		}
-		return func() error {
-			defer c.Close()
-			b, err := io.ReadAll(c)
-			if err == nil && string(b) != "\x81\x01x" {
-				err = fmt.Errorf("%q", b)
-			}
-			return err
-		}, nil
-	})
 }
 
 // streams measures event streams over HTTP/2, many on each connection.
@@ -381,11 +356,11 @@ func renderIdle(opt *options, all []idleFigures) string {
 	fmt.Fprintf(&b, "# What idle clients take\n\n%s, commit %s. %s, %s, %s. weir: %s. Load average before the run: %s.\n\n", time.Now().UTC().Format(time.DateOnly), machine.Commit(opt.repo),
 		m.CPU, m.Kernel, m.OS, machine.Build(opt.weir), opt.loadBefore)
 	fmt.Fprintf(&b, "`make bench-idle`: clients are opened through the real binary and say nothing for %v; then each gets a message, which all of them got (else there would be no report), and leaves. "+
-		"KiB each: by how much the resident memory of the process grew, over all of them; the kernel's socket buffers are not in it. There are %d WebSockets unless the limit of open files allows fewer.\n\n", idleSettle, idleTunnels)
-	b.WriteString("| | open | KiB each | MiB in all | goroutines each | opened in | message to all in | MiB when they had left | goroutines, files left |\n|---|---|---|---|---|---|---|---|---|\n")
+		"A WebSocket has a message echoed before that too. Those of HTTP/2 come by extended CONNECT (RFC 8441), and the endpoint of all WebSockets speaks HTTP/1. KiB each: by how much the resident memory of the process, a new one for each line, grew, over all of them; the kernel's socket buffers are not in it. There are %d WebSockets by HTTP/1 in clear text unless the limit of open files allows fewer: each is two of the gateway's, one by HTTP/2 is one.\n\n", idleSettle, idleTunnels)
+	b.WriteString("| | open | KiB each | MiB in all | goroutines each | open files each | opened in | message to all in | MiB when they had left | goroutines, files left |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, f := range all {
-		fmt.Fprintf(&b, "| %s | %d | %.1f | %.0f | %.1f | %.1f s | %.1f s | %.0f | %d, %d |\n", f.what, f.n, float64(f.with-f.before)/1024/float64(f.n), float64(f.with)/(1<<20),
-			float64(f.goroutines)/float64(f.n), f.took.Seconds(), f.firstByteAfter.Seconds(), float64(f.after)/(1<<20), f.left, f.filesLeft)
+		fmt.Fprintf(&b, "| %s | %d | %.1f | %.0f | %.1f | %.1f | %.1f s | %.1f s | %.0f | %d, %d |\n", f.what, f.n, float64(f.with-f.before)/1024/float64(f.n), float64(f.with)/(1<<20),
+			float64(f.goroutines)/float64(f.n), float64(f.files)/float64(f.n), f.took.Seconds(), f.firstByteAfter.Seconds(), float64(f.after)/(1<<20), f.left, f.filesLeft)
 	}
 	return b.String()
 }

@@ -39,6 +39,9 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 		if line := queueLine(&p.Queue); line != "" {
 			fmt.Fprintf(w, "queue\t%s\n", line)
 		}
+		if c := p.Call; c != nil {
+			fmt.Fprintf(w, "grpc\tdeadline %s; retries %s; failures %s\n", c.Deadline, c.Retries, c.Failures)
+		}
 		for _, ep := range p.Endpoints {
 			fmt.Fprintf(w, "endpoint\t%s: %s, breaker %s, %d in flight\n", ep.Endpoint, ep.State, ep.Breaker, ep.InFlight)
 		}
@@ -57,6 +60,9 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 	}
 	if e.Upstream != "" {
 		fmt.Fprintf(w, "upstream\t%s\n", e.Upstream)
+	}
+	if e.Refusal != "" {
+		fmt.Fprintf(w, "grpc\trefusals %s\n", e.Refusal)
 	}
 	if e.Status != 0 {
 		fmt.Fprintf(w, "verdict\t%s: %d, %s\n", e.Verdict, e.Status, e.Detail)

@@ -36,11 +36,12 @@ type Explanation struct {
 	Priority   string            `json:"priority,omitempty"`
 	Policies   []ExplainedPolicy `json:"policies,omitempty"`
 	Pools      []ExplainedPool   `json:"pools,omitempty"`
-	Stream     *ExplainedStream  `json:"stream,omitempty"`   // of a route with pools
-	Cache      string            `json:"cache,omitempty"`    // of a route with one: hit, stale, miss or pass
-	Changes    []string          `json:"changes,omitempty"`  // of method and bodies, for people
-	Answer     string            `json:"answer,omitempty"`   // of a route that answers itself
-	Upstream   string            `json:"upstream,omitempty"` // request line and host that the endpoint would get
+	Stream     *ExplainedStream  `json:"stream,omitempty"`       // of a route with pools
+	Cache      string            `json:"cache,omitempty"`        // of a route with one: hit, stale, miss or pass
+	Refusal    string            `json:"grpc_refusal,omitempty"` // of a call of gRPC: how it, or one that passes now, is refused
+	Changes    []string          `json:"changes,omitempty"`      // of method and bodies, for people
+	Answer     string            `json:"answer,omitempty"`       // of a route that answers itself
+	Upstream   string            `json:"upstream,omitempty"`     // request line and host that the endpoint would get
 }
 
 // ExplainedRule is a route that was considered.
@@ -62,6 +63,7 @@ type ExplainedPool struct {
 	Tunnels    int                 `json:"tunnels"`
 	MaxTunnels int                 `json:"max_tunnels"`
 	Queue      ExplainedQueue      `json:"queue"`
+	Call       *ExplainedCall      `json:"grpc,omitempty"` // of a call of gRPC
 	Endpoints  []ExplainedEndpoint `json:"endpoints"`
 }
 
@@ -133,31 +135,38 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 		})
 	}
 	e := &Explanation{Verdict: "pass", Method: q.method, Host: q.host, Client: x.peer.String()}
+	e.explain(x, q)
+	e.call(x)
+	return e, nil
+}
+
+// explain says what would become of the request, up to where it would be refused.
+func (e *Explanation) explain(x *Exchange, q *question) {
 	if v := q.check(); v.Reason != Pass {
 		e.refuse(v.Reason, v.Detail)
 		e.Status = v.status()
-		return e, nil
+		return
 	}
 	p, err := route.Normalize(nil, []byte(q.path))
 	if err != nil {
 		e.refuse(BadRequest, err.Error())
-		return e, nil
+		return
 	}
 	q.path = string(p)
 	e.Path = q.path
 	if why := x.ambiguous(); why != "" {
 		e.refuse(BadRequest, why)
-		return e, nil
+		return
 	}
-	for _, step := range s.table.Explain(x) {
-		e.Considered = append(e.Considered, ExplainedRule{s.routes[step.Rule].name, step.Matched, step.Why})
+	for _, step := range x.snap.table.Explain(x) {
+		e.Considered = append(e.Considered, ExplainedRule{x.snap.routes[step.Rule].name, step.Matched, step.Why})
 	}
-	n := s.table.Match(x)
+	n := x.snap.table.Match(x)
 	if n < 0 {
 		e.refuse(NoRoute, "no route matches this host, path and method")
-		return e, nil
+		return
 	}
-	x.route = s.routes[n]
+	x.route = x.snap.routes[n]
 	e.Route = x.route.name
 	e.dimensions(x)
 	e.policies(x)
@@ -166,7 +175,6 @@ func (g *Gateway) Explain(s *Snapshot, in Question) (*Explanation, error) {
 	e.stream(x)
 	e.changes(x)
 	e.pools(x)
-	return e, nil
 }
 
 func ask(in Question) (*question, bool, error) {
@@ -264,6 +272,10 @@ func (e *Explanation) dimensions(x *Exchange) {
 
 func (e *Explanation) pools(x *Exchange) {
 	last := uint64(0)
+	x.begun = x.start
+	if x.setDue(); x.overdue() && len(x.route.targets) > 0 {
+		e.refuse(tooLate.Reason, tooLate.Detail)
+	}
 	for _, t := range x.route.targets {
 		s, gate := t.pool.balancer.Stats(), t.pool.gate.Stats()
 		p := ExplainedPool{Pool: s.Name, Share: float64(t.upTo-last) / float64(x.route.weight), Healthy: s.Healthy, Panic: s.Panic,

@@ -20,6 +20,14 @@ var refusalCodes = [reasons]code{
 	ClientGone: codeCancelled, Unauthenticated: codeUnauthenticated,
 }
 
+// code is what the refusal is to a gRPC client.
+func (v *Verdict) code() code {
+	if v.Reason == Unauthenticated && v.Status != 0 { // there are no keys yet to tell
+		return codeUnavailable
+	}
+	return refusalCodes[v.Reason]
+}
+
 // isGRPC reports whether a content type is gRPC's.
 func isGRPC(contentType string) bool {
 	const grpc = "application/grpc"
@@ -38,10 +46,7 @@ func (x *Exchange) speaksGRPC() bool { return x.car.Proto() == "HTTP/2.0" && x.c
 
 // refuseGRPC makes r, whose header fields are those of any refusal but for the type of a body, an answer of trailers alone.
 func (x *Exchange) refuseGRPC(r *Reply, v *Verdict) {
-	x.code = refusalCodes[v.Reason]
-	if v.Reason == Unauthenticated && v.Status != 0 { // there are no keys yet to tell
-		x.code = codeUnavailable
-	}
+	x.code = v.code()
 	h := append(r.Head, "Content-Type: application/grpc\r\nGrpc-Status: "...)
 	h = strconv.AppendInt(h, int64(x.code.number()), 10)
 	if ms, ok := x.pushback(v); ok {
@@ -70,42 +75,51 @@ const maxPushback = math.MaxInt32 * time.Millisecond
 // pushback is what a refusal tells a gRPC client of trying again (gRFC A6): in how many milliseconds, or never. The client waits for so long
 // within the call; if that is longer than it has, it is told never, and learns the reason now. Not ok: it is the client's to decide.
 func (x *Exchange) pushback(v *Verdict) (ms int64, ok bool) {
-	wait, ok := retryWait(v)
+	wait, spread, ok := retryWait(v)
 	if !ok {
 		return 0, false
 	}
-	if d, has := x.readPatience(); wait < 0 || wait > maxPushback || has && mono.Now().Add(wait) >= x.start.Add(d) {
+	if spread > 0 {
+		wait += rand.N(spread)
+	}
+	if wait < 0 || wait > maxPushback || x.impatientFor(wait) {
 		return never, true
 	}
 	return ceilDiv(wait, time.Millisecond), true
 }
 
-// retryWait is how long a call that was refused must wait to succeed, and a little longer for some, so that refused clients do not come back
-// together; negative if no wait helps. Not ok: nobody knows whether the call was acted on, or when it may succeed.
-func retryWait(v *Verdict) (wait time.Duration, ok bool) {
+// impatientFor reports whether the client waits for less than that from now.
+func (x *Exchange) impatientFor(wait time.Duration) bool {
+	d, has := x.readPatience()
+	return has && mono.Now().Add(wait) >= x.start.Add(d)
+}
+
+// retryWait is how long a call that was refused must wait to succeed, and by how much some wait longer, so that refused clients do not come
+// back together; negative if no wait helps. Not ok: nobody knows whether the call was acted on, or when it may succeed.
+func retryWait(v *Verdict) (wait, spread time.Duration, ok bool) {
 	switch v.Reason {
 	case Limited:
 		switch d := v.Decision.Retry; {
 		case d == limiter.Unknown: // when others are done
-			return time.Second + rand.N(2*time.Second), true
+			return time.Second, 2 * time.Second, true
 		case d > maxPushback:
-			return never, true
+			return never, 0, true
 		default:
-			return d + rand.N(d/10+50*time.Millisecond), true
+			return d, d/10 + 50*time.Millisecond, true
 		}
 	case Shed:
-		return v.Retry + rand.N(v.Retry+time.Second), true
+		return v.Retry, v.Retry + time.Second, true
 	case QueueFull, QueueTimeout, NoStore, BreakerOpen, NoEndpoint:
-		return time.Second + rand.N(2*time.Second), true
+		return time.Second, 2 * time.Second, true
 	case Unauthenticated:
 		if v.Status != 0 {
-			return time.Second + rand.N(2*time.Second), true
+			return time.Second, 2 * time.Second, true
 		}
-		return never, true
+		return never, 0, true
 	case NoRoute, BadRequest, TooLarge, Internal:
-		return never, true
+		return never, 0, true
 	}
-	return 0, false
+	return 0, 0, false
 }
 
 // appendGRPCMessage percent-encodes s as gRPC over HTTP/2 asks for.

@@ -109,10 +109,10 @@ func (r *refill) changeable() bool {
 	re := recodings.Get().(*recoding)
 	re.gw = r.gw
 	defer re.release()
-	if !re.book(int64(len(p))) {
+	if !re.count() {
 		return false
 	}
-	made, err := r.document.program.Apply(re.made[:0], p, nil)
+	made, err := r.document.program.Apply(re.made[:0], p, nil, re)
 	re.made = made
 	return err == nil
 }

@@ -20,11 +20,20 @@ func (g *Gateway) mirror(x *Exchange) {
 	if rand.Float64() >= e.mirrored {
 		return
 	}
+	long := x.car.Held() // of which a JSON body that was changed may be more than others
+	if long <= smallBody {
+		long = 0
+	}
+	if !g.holdDocuments(long) {
+		g.hub.MirrorsDropped().Inc()
+		return
+	}
 	request, ok := x.car.Copy(nil)
 	if !ok || g.mirrors.Add(1) > maxMirrors {
 		if ok {
 			g.mirrors.Add(-1)
 		}
+		g.holdDocuments(-long)
 		g.hub.MirrorsDropped().Inc()
 		return
 	}
@@ -33,6 +42,7 @@ func (g *Gateway) mirror(x *Exchange) {
 	timeout := e.mirror.header
 	g.live.background.Go(func() {
 		defer g.mirrors.Add(-1)
+		defer g.holdDocuments(-long)
 		defer g.shield("mirror", func() {})
 		p.send(&shadow{request: request, toHead: head, hint: rand.Uint64(), timeout: timeout})
 	})

@@ -45,7 +45,8 @@ type compressing struct {
 // asksPlain reports whether the route itself asks endpoints for answers that are not encoded.
 func (e *entry) asksPlain() bool { return e.recode != nil && e.recode.answer != nil }
 
-// maxDocuments bounds the bytes of JSON bodies that are in memory to be changed, of all exchanges together, before and after.
+// maxDocuments bounds the memory that is taken to change JSON bodies, of all exchanges together: as they came, between passes, and as they go.
+// A buffer counts before it is made, with all it has room for, and so does the smaller one that it takes the place of.
 const maxDocuments = 256 << 20
 
 // routeRecode compiles what a route changes in bodies; nil if nothing.
@@ -117,8 +118,8 @@ func (p *compiler) compressing(c *config.Route) (*compressing, error) {
 	return r, nil
 }
 
-// apply appends to dst what becomes of a body, for x.
-func (d *document) apply(dst, src []byte, x *Exchange) ([]byte, error) {
+// apply appends to dst what becomes of a body, for x. It counts what that takes in r.
+func (d *document) apply(dst, src []byte, x *Exchange, r *recoding) ([]byte, error) {
 	return d.program.Apply(dst, src, func(name string) (string, bool) {
 		switch dim := d.names[name]; dim {
 		case partURI, partQuery:
@@ -126,13 +127,14 @@ func (d *document) apply(dst, src []byte, x *Exchange) ([]byte, error) {
 		default:
 			return x.Dimension(dim)
 		}
-	})
+	}, r)
 }
 
 // recoding is the memory of an exchange whose bodies are changed.
 type recoding struct {
 	gw      *Gateway
 	plain   []byte     // JSON as it came
+	beyond  []byte     // a view of the piece with which it became too long
 	made    []byte     // what became of an answer's
 	whole   bool       // plain is an answer, read to its end
 	changed bool       // made is what the client gets
@@ -147,6 +149,7 @@ type recoding struct {
 	came  int64             // bytes into enc
 	went  int64             // bytes out of it
 
+	counted   bool  // the buffers that were there already count
 	documents int64 // bytes that count in gw.documents
 	encoding  int64 // bytes that count in gw.encoding
 }
@@ -180,22 +183,42 @@ func (r *recoding) release() {
 	recodings.Put(r)
 }
 
-// take keeps a piece of a JSON body. It is not ok if too much is kept already, by all.
-func (r *recoding) take(p []byte) (ok bool) {
-	if !r.book(int64(len(p))) {
+// take keeps a piece of a JSON body of at most limit bytes. It is not ok if too much is kept already, by all.
+func (r *recoding) take(p []byte, limit int64) (ok bool) {
+	if !r.count() {
 		return false
+	}
+	if n := len(r.plain) + len(p); n > cap(r.plain) {
+		n = max(n, min(2*cap(r.plain), int(limit)))
+		if !r.Hold(n) {
+			return false
+		}
+		r.plain = append(make([]byte, 0, n), r.plain...)
 	}
 	r.plain = append(r.plain, p...)
 	return true
 }
 
-// book counts n bytes of documents, if there is room for them.
-func (r *recoding) book(n int64) (ok bool) {
-	if r.gw.documents.Add(n) > maxDocuments {
-		r.gw.documents.Add(-n)
+// count has the buffers that an earlier exchange has left count. It is not ok if there is no room for them.
+func (r *recoding) count() (ok bool) {
+	r.counted = r.counted || r.Hold(cap(r.plain)+cap(r.made))
+	return r.counted
+}
+
+// Hold counts n bytes for documents, if there is room for them; it gives back -n if that is negative.
+func (r *recoding) Hold(n int) (ok bool) {
+	if ok = r.gw.holdDocuments(int64(n)); ok {
+		r.documents += int64(n)
+	}
+	return ok
+}
+
+// holdDocuments counts n bytes for documents, if there is room for them; it gives back -n if that is negative.
+func (g *Gateway) holdDocuments(n int64) (ok bool) {
+	if g.documents.Add(n) > maxDocuments && n > 0 {
+		g.documents.Add(-n)
 		return false
 	}
-	r.documents += n
 	return true
 }
 

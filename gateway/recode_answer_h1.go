@@ -35,6 +35,8 @@ func (x *h1) Recast(*Exchange) Verdict {
 func (x *h1) settleWithheld(comes bool) {
 	x.answered = x.resp.Status
 	x.capture.add(x.re.plain)
+	x.capture.add(x.re.beyond)
+	x.re.beyond = nil
 	if x.capture.on && comes && x.readOn() {
 		x.settleCost()
 	} else {
@@ -63,10 +65,10 @@ func (x *h1) recast(d *document) Verdict {
 		case err != nil:
 			return Verdict{Reason: UpstreamError, Detail: "the endpoint did not finish its answer"}
 		case int64(len(re.plain)+len(p)) > d.limit:
-			re.plain = append(re.plain, p...) // for its cost
+			re.beyond = p // for its cost
 			return unchanged(overLong(d.limit))
-		case !re.take(p):
-			re.plain = append(re.plain, p...) // as above
+		case !re.take(p, d.limit):
+			re.beyond = p // as above
 			return noRoomToChange
 		}
 	}
@@ -92,14 +94,17 @@ func (r *recoding) change(d *document, x *Exchange, plain []byte) Verdict {
 	if len(plain) == 0 {
 		return Verdict{}
 	}
-	made, err := d.apply(r.made[:0], plain, x)
+	if !r.count() {
+		return noRoomToChange
+	}
+	made, err := d.apply(r.made[:0], plain, x, r)
 	switch r.made = made; {
 	case errors.Is(err, jsonbody.ErrTooLarge):
 		return unchanged(overLong(d.limit))
+	case errors.Is(err, jsonbody.ErrNoRoom):
+		return noRoomToChange
 	case err != nil:
 		return unchanged(err.Error())
-	case !r.book(int64(len(made))):
-		return noRoomToChange
 	}
 	r.changed = true
 	return Verdict{}

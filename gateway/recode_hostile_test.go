@@ -65,14 +65,24 @@ func TestNoRoomMidwayGoesNowhere(t *testing.T) {
 	spare := endpoint(t, "http1", func(http.ResponseWriter, *http.Request) { n.Add(1) })
 	g := newGateway(t, poolYAML("", "127.0.0.1:1")+"  - {name: spare, endpoints: [{address: '"+spare+"'}]}\nroutes: [{name: all, pool: api, fallback: {on: [queue_full], pool: spare}"+changeYAML+"}]\n")
 	p := pair{&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, "http://" + front(t, g)}
-	const body = `{"a":1}`
-	for _, room := range []int64{3, int64(len(body)) + 3} { // for a part of it; for it, and not for what becomes of it
-		for _, chunked := range []bool{false, true} {
+	for _, chunked := range []bool{false, true} {
+		refused := 0
+		for room := int64(3); ; room += 16 + room/4 { // for a part of it; for it, and not for what becomes of it; for all but the copy that is sent
 			g.documents.Store(maxDocuments - room)
-			resp, got := p.ask(t, sent{method: "PUT", path: "/", body: body, chunked: chunked, fields: []string{asJSON}})
-			if resp.StatusCode != 503 || !strings.Contains(got, "being changed") || n.Load() != 0 {
-				t.Errorf("room for %d, chunked %v: %d %s; %d came through", room, chunked, resp.StatusCode, got, n.Load())
+			resp, got := p.ask(t, sent{method: "PUT", path: "/", body: `{"a":"` + strings.Repeat("x", 1000) + `"}`, chunked: chunked, fields: []string{asJSON}})
+			if n.Load() != 0 {
+				t.Fatalf("room for %d, chunked %v: %d came through", room, chunked, n.Load())
 			}
+			nothingHeldBeyond(t, g, maxDocuments-room)
+			if !strings.Contains(got, "being changed") { // it was changed, and its pool is not there
+				break
+			}
+			if refused++; resp.StatusCode != 503 {
+				t.Fatalf("room for %d, chunked %v: %d %s", room, chunked, resp.StatusCode, got)
+			}
+		}
+		if refused < 10 {
+			t.Errorf("chunked %v: refused %d times", chunked, refused)
 		}
 	}
 }

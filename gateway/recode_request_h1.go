@@ -38,13 +38,18 @@ func (x *h1) changeRequest(d *document) Verdict {
 		x.stored = true
 		return Verdict{}
 	}
-	made, err := d.apply(x.early[:0], re.plain, &x.Exchange)
+	if !re.Hold(cap(x.early)) {
+		return noRoomToChange
+	}
+	made, err := d.apply(x.early[:0], re.plain, &x.Exchange, re)
 	switch x.early = made; {
 	case errors.Is(err, jsonbody.ErrTooLarge):
 		return tooLargeToChange(d.limit)
+	case errors.Is(err, jsonbody.ErrNoRoom):
+		return noRoomToChange
 	case err != nil:
 		return Verdict{Reason: BadRequest, Detail: "the body cannot be read: " + err.Error()}
-	case !re.book(int64(len(made))):
+	case !re.Hold(len(made)): // it is copied behind its head to be sent
 		return noRoomToChange
 	}
 	x.stored, x.swapped = true, true
@@ -83,7 +88,7 @@ func (x *h1) readDocument(re *recoding, bound int64) Verdict {
 		if err != nil {
 			return x.clientFault(err)
 		}
-		if !re.take(piece) {
+		if !re.take(piece, bound) {
 			return noRoomToChange
 		}
 	}

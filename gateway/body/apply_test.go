@@ -38,7 +38,7 @@ func rename(path, name string) Op { return Op{Kind: Rename, Path: path, Name: na
 func becomes(t *testing.T) func(op Op, doc, want string) {
 	return func(op Op, doc, want string) {
 		t.Helper()
-		got, err := compile(t, op).Apply([]byte("before"), []byte(doc), dimensions)
+		got, err := compile(t, op).Apply([]byte("before"), []byte(doc), dimensions, nil)
 		if err != nil || string(got) != "before"+want {
 			t.Errorf("%+v of %s: %s, %v, want %s", op, doc, got, err, want)
 		}
@@ -122,7 +122,7 @@ func TestSequence(t *testing.T) {
 		Op{Kind: Set, Path: "meta.by", JSON: `"weir"`},
 		Op{Kind: Set, Path: "meta.at", Text: "${tenant}"},
 	)
-	got, err := p.Apply(nil, []byte(`{"user":{"id":1.50,"password":"x"},"list":[1,2,3]}`), dimensions)
+	got, err := p.Apply(nil, []byte(`{"user":{"id":1.50,"password":"x"},"list":[1,2,3]}`), dimensions, nil)
 	want := `{"account":{"id":1.50,"tenant":"acme"},"list":[true,3],"meta":{"by":"weir","at":"acme"}}`
 	if err != nil || string(got) != want {
 		t.Errorf("%s, %v, want %s", got, err, want)
@@ -132,7 +132,7 @@ func TestSequence(t *testing.T) {
 // TestMadeInOrder: what is missing is made in the order of the operations, in one pass too.
 func TestMadeInOrder(t *testing.T) {
 	p := compile(t, Op{Kind: Remove, Path: "a.x"}, Op{Kind: Set, Path: "b", JSON: "1"}, Op{Kind: Set, Path: "a.c", JSON: "2"}, Op{Kind: Set, Path: "b2", JSON: "3"}, Op{Kind: Set, Path: "a.d", JSON: "4"})
-	got, err := p.Apply(nil, []byte(`{}`), nil)
+	got, err := p.Apply(nil, []byte(`{}`), nil, nil)
 	if want := `{"b":1,"a":{"c":2,"d":4},"b2":3}`; err != nil || string(got) != want || len(p.passes) != 1 {
 		t.Errorf("%s, %v in %d passes, want %s", got, err, len(p.passes), want)
 	}
@@ -146,7 +146,7 @@ func TestGrammar(t *testing.T) {
 		t.Helper()
 		for _, doc := range []string{part, `{"a":` + part + `}`, `{"a":{"b":` + part + `}}`, `{"c":[1,` + part + `]}`, `{"d":{"x":` + part + `}}`, `{"d":{"e":` + part + `,"g":0}}`, `[` + part + `]`} {
 			for _, p := range []*Program{p, none} {
-				if got, err := p.Apply([]byte("x"), []byte(doc), nil); !errors.Is(err, want) || err != nil && string(got) != "x" {
+				if got, err := p.Apply([]byte("x"), []byte(doc), nil, nil); !errors.Is(err, want) || err != nil && string(got) != "x" {
 					t.Errorf("%s: %s, %v, want %v", doc, got, err, want)
 				}
 			}
@@ -162,7 +162,7 @@ func TestGrammar(t *testing.T) {
 		f(s, ErrInvalid)
 	}
 	for _, doc := range []string{``, ` `, `{"a":`, `{} x`, `1]`, `{"a":1}}`, `{"d":{"e":1}`, `{"d":{"e":1},"c":[1}`, `null,`} {
-		if _, err := p.Apply(nil, []byte(doc), nil); err != ErrInvalid {
+		if _, err := p.Apply(nil, []byte(doc), nil, nil); err != ErrInvalid {
 			t.Errorf("%s: %v", doc, err)
 		}
 	}
@@ -172,7 +172,7 @@ func TestDepth(t *testing.T) {
 	f := func(p *Program, n int, open, end string, want error) {
 		t.Helper()
 		doc := strings.Repeat(open, n) + "1" + strings.Repeat(end, n)
-		if got, err := p.Apply(nil, []byte(doc), nil); err != want {
+		if got, err := p.Apply(nil, []byte(doc), nil, nil); err != want {
 			t.Errorf("%d of %s: %s, %v, want %v", n, open, got, err, want)
 		}
 	}
@@ -195,7 +195,7 @@ func TestLimit(t *testing.T) {
 	}
 	f := func(doc string, want error) {
 		t.Helper()
-		got, err := p.Apply(make([]byte, 3), []byte(doc), nil)
+		got, err := p.Apply(make([]byte, 3), []byte(doc), nil, nil)
 		if err != want {
 			t.Errorf("%s: %v, want %v", doc, err, want)
 		}
@@ -218,18 +218,18 @@ func TestLimitBefore(t *testing.T) {
 	}
 	f := func(doc string, want error) {
 		t.Helper()
-		if _, err := p.Apply(nil, []byte(doc), nil); err != want {
+		if _, err := p.Apply(nil, []byte(doc), nil, nil); err != want {
 			t.Errorf("%s: %v, want %v", doc, err, want)
 		}
 	}
 	f(`[1,2,3,45]`, nil)
 	f(`[1,2,3,456]`, ErrTooLarge)
-	r := rewriter{most: 3}
+	r := rewriter{most: 3, scratch: &scratch{mem: unbounded{}}}
 	for range 5 {
 		r.putByte('x')
 	}
-	if string(r.dst) != "xxx" || !r.over {
-		t.Errorf("%s, %v", r.dst, r.over)
+	if string(r.dst) != "xxx" || r.full != ErrTooLarge {
+		t.Errorf("%s, %v", r.dst, r.full)
 	}
 }
 
@@ -249,7 +249,7 @@ func TestNoAllocation(t *testing.T) {
 	var got []byte
 	n := testing.AllocsPerRun(100, func() {
 		var err error
-		if got, err = p.Apply(dst, doc, dimensions); err != nil {
+		if got, err = p.Apply(dst, doc, dimensions, nil); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -268,7 +268,7 @@ func TestConcurrent(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 100 {
-				if got, err := p.Apply(nil, []byte(`{"a":1,"\u0062":2}`), dimensions); err != nil || string(got) != `{"b":"acme"}` {
+				if got, err := p.Apply(nil, []byte(`{"a":1,"\u0062":2}`), dimensions, nil); err != nil || string(got) != `{"b":"acme"}` {
 					t.Errorf("%s, %v", got, err)
 				}
 			}
@@ -279,7 +279,7 @@ func TestConcurrent(t *testing.T) {
 
 // TestScratchIsBounded: what one large document needed is not kept.
 func TestScratchIsBounded(t *testing.T) {
-	s := &scratch{values: make([]byte, 10, keepScratch+1), name: make([]byte, 10, keepScratch)}
+	s := &scratch{values: make([]byte, 10, keepScratch+1), name: make([]byte, 10, keepScratch), mem: unbounded{}}
 	s.release()
 	if s.values != nil || cap(s.name) != keepScratch || len(s.name) != 0 {
 		t.Errorf("kept %d and %d bytes", cap(s.values), cap(s.name))
@@ -297,7 +297,7 @@ func BenchmarkApply(b *testing.B) {
 			b.SetBytes(int64(len(doc)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := p.Apply(dst, doc, dimensions); err != nil {
+				if _, err := p.Apply(dst, doc, dimensions, nil); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -331,7 +331,7 @@ func FuzzApply(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := p.Apply(nil, doc, dimensions)
+		got, err := p.Apply(nil, doc, dimensions, nil)
 		if err == ErrDepth || err == ErrTooLarge {
 			return
 		}
@@ -345,7 +345,7 @@ func FuzzApply(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if same, err := p.Apply(nil, doc, nil); err == nil && !bytes.Contains(doc, []byte("no")) && !bytes.Contains(doc, []byte(`\u`)) && !bytes.Equal(same, doc) {
+		if same, err := p.Apply(nil, doc, nil, nil); err == nil && !bytes.Contains(doc, []byte("no")) && !bytes.Contains(doc, []byte(`\u`)) && !bytes.Equal(same, doc) {
 			t.Fatalf("%q became %q though nothing is there to change", doc, same)
 		}
 	})

@@ -195,7 +195,7 @@ func TestModel(t *testing.T) {
 		}
 		var src strings.Builder
 		doc.print(&src, func() string { return rapid.SampledFrom([]string{"", "", " ", "\n\t"}).Draw(t, "space") })
-		got, err := p.Apply(nil, []byte(src.String()), dimensions)
+		got, err := p.Apply(nil, []byte(src.String()), dimensions, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,6 +49,7 @@ var (
 	ErrInvalid  = errors.New("not a JSON document")
 	ErrDepth    = errors.New("JSON is nested too deep")
 	ErrTooLarge = errors.New("JSON document is too large")
+	ErrNoRoom   = errors.New("no room to change a JSON document")
 )
 
 // Program is compiled operations. It is immutable and safe for concurrent use.
@@ -56,6 +57,7 @@ type Program struct {
 	passes    []*node
 	templates []template
 	limit     int
+	longest   int // of the names in paths and of new ones, in bytes
 }
 
 // Compile makes a program of operations for documents of at most limit bytes, before and after each pass. It says of the
@@ -78,6 +80,10 @@ func Compile(ops []Op, limit int) (*Program, error) {
 			p.passes, pass = append(p.passes, &node{}), nil
 		}
 		pass = append(pass, o)
+		p.longest = max(p.longest, len(o.edit.name))
+		for _, s := range o.path {
+			p.longest = max(p.longest, len(s.name))
+		}
 		p.passes[len(p.passes)-1].add(&o)
 	}
 	return p, nil

@@ -5,12 +5,16 @@ type rewriter struct {
 	src  []byte
 	from int // src before it is in dst, or dropped
 	dst  []byte
-	most int  // bytes dst may have
-	over bool // there were more
+	most int   // bytes dst may have
+	full error // it had no room: ErrTooLarge or ErrNoRoom
+	held int   // bytes that dst has grown by
 	*scratch
 }
 
 func (r *rewriter) document(top *node) error {
+	if cap(r.dst)-len(r.dst) < len(r.src) { // changes add little, mostly
+		r.fits(min(len(r.src)+len(r.src)/8+64, r.most-len(r.dst)))
+	}
 	end, err := r.value(skipSpace(r.src, 0), top, 0)
 	switch {
 	case err != nil:
@@ -19,20 +23,33 @@ func (r *rewriter) document(top *node) error {
 		return ErrInvalid
 	}
 	r.replace(len(r.src), len(r.src), nil)
-	if r.over {
-		return ErrTooLarge
+	return r.full
+}
+
+// fits makes room for n bytes more in dst, and reports whether there is.
+func (r *rewriter) fits(n int) bool {
+	switch {
+	case r.full != nil:
+	case len(r.dst)+n > r.most:
+		r.full = ErrTooLarge
+	case len(r.dst)+n > cap(r.dst):
+		dst, size, ok := grown(r.mem, r.dst, n, r.most)
+		if !ok {
+			r.full = ErrNoRoom
+		}
+		r.dst, r.held = dst, r.held+size
 	}
-	return nil
+	return r.full == nil
 }
 
 func (r *rewriter) put(b []byte) {
-	if r.over = r.over || len(r.dst)+len(b) > r.most; !r.over {
+	if r.fits(len(b)) {
 		r.dst = append(r.dst, b...)
 	}
 }
 
 func (r *rewriter) putByte(b byte) {
-	if r.over = r.over || len(r.dst) >= r.most; !r.over {
+	if r.fits(1) {
 		r.dst = append(r.dst, b)
 	}
 }

@@ -46,6 +46,19 @@ func parseTemplate(s string) (template, error) {
 	}
 }
 
+// most is how many bytes the value of the template has at most: a byte becomes six where it is escaped.
+func (t template) most(fill func(string) (string, bool)) int {
+	n := len(`null`)
+	for i := range t {
+		n += len(t[i].text)
+		if t[i].name != "" && fill != nil {
+			v, _ := fill(t[i].name)
+			n += 6 * len(v)
+		}
+	}
+	return n
+}
+
 // append appends the JSON value of the template.
 func (t template) append(dst []byte, fill func(string) (string, bool)) []byte {
 	start := len(dst)

@@ -10,6 +10,7 @@ import (
 
 	"weir/balancer"
 	"weir/internal/mono"
+	"weir/shaping"
 )
 
 // serve carries one exchange from its parsed head to its end. x.snap, x.start and the client's address are set.
@@ -117,11 +118,8 @@ func (g *Gateway) attempt(x *Exchange) (again bool) {
 		x.rest()
 	}
 	x.cell.Observe(r.Status, x.headAt.Sub(x.begun))
-	if wait, ok := g.retry(x, r); ok && g.again(x) {
+	if wait, ok := g.retry(x, r); ok && g.again(x, wait) {
 		x.conf.retries.Inc()
-		if wait > 0 {
-			time.Sleep(wait)
-		}
 		return true
 	}
 	if r.Fault != NoFault {
@@ -152,14 +150,24 @@ func (g *Gateway) passOn(x *Exchange) (again bool) {
 	return false
 }
 
-// again leases the endpoint of the next attempt. Only when there is one is what this attempt brought given up: an answer,
-// even an error, is better than none.
-func (g *Gateway) again(x *Exchange) bool {
+// again leases the endpoint of the next attempt, once the wait is over. Only when there is one is what this attempt brought given up: an
+// answer, even an error, is better than none.
+func (g *Gateway) again(x *Exchange, wait time.Duration) bool {
 	if x.result.Fault != NoFault {
 		x.lease.Done(x.headAt)
 	}
-	next, miss := x.pool.balancer.Lease(x.hint, &x.tried, x.headAt)
+	now := x.headAt
+	if wait > 0 {
+		if !x.standBy(wait) {
+			return false
+		}
+		now = mono.Now()
+	}
+	next, miss := x.pool.balancer.Lease(x.hint, &x.tried, now)
 	if miss != balancer.OK {
+		if wait > 0 { // its seat was taken for this attempt, and what the one before says of load is told
+			x.seat.Leave(shaping.Ignore, 0, now)
+		}
 		return false
 	}
 	if x.result.Fault == NoFault {
@@ -168,6 +176,20 @@ func (g *Gateway) again(x *Exchange) bool {
 	}
 	x.lease = next
 	return true
+}
+
+// standBy waits before another attempt, without a seat, as a request that waits is nothing that the endpoints do: others have it meanwhile.
+// The seats that policies count, which are the client's, it keeps; and what the last attempt brought, with its lease, if that is an answer. It is
+// not ok if there is no seat afterwards, or no time.
+func (x *Exchange) standBy(wait time.Duration) (ok bool) {
+	x.leaveSeat(x.headAt)
+	time.Sleep(wait)
+	began := x.begun
+	if mono.Now() < x.waitUntil() && x.sit().Reason == Pass {
+		return true
+	}
+	x.begun = began
+	return false
 }
 
 func missVerdict(m balancer.Miss) Verdict {

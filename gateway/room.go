@@ -168,11 +168,16 @@ func (g *Gateway) enter(x *Exchange, p *poolConf) Verdict {
 	if v := x.takeTurn(); v.Reason != Pass {
 		return v
 	}
+	return x.sit()
+}
+
+// sit takes a seat in the pool, or waits for one.
+func (x *Exchange) sit() Verdict {
 	var free bool
-	if x.seat, free = p.pool.gate.TryEnter(); free {
+	if x.seat, free = x.pool.gate.TryEnter(); free {
 		return Verdict{}
 	}
-	return x.queue(p.pool.gate)
+	return x.queue(x.pool.gate)
 }
 
 // queue waits for a seat.
@@ -181,8 +186,9 @@ func (x *Exchange) queue(gate *shaping.Gate) Verdict {
 	var refusal shaping.Refusal
 	x.seat, refusal = gate.Enter(shaping.Ask{Class: x.class(), Due: x.waitUntil(), Client: x.car}, since)
 	x.begun = mono.Now()
-	x.queued = x.begun.Sub(since)
-	x.pool.queue.Waited(x.queued)
+	waited := x.begun.Sub(since)
+	x.queued += waited
+	x.pool.queue.Waited(waited)
 	return queueVerdict(refusal)
 }
 

@@ -191,10 +191,10 @@ func statusCommand() *cobra.Command {
 				return err
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ready\nPOOL\tENDPOINT\tSTATE\tBREAKER\tIN FLIGHT\tREQUESTS\tFAILURES")
+			fmt.Fprintln(w, "ready\nPOOL\tENDPOINT\tSTATE\tBREAKER\tIN FLIGHT\tTUNNELS\tREQUESTS\tFAILURES")
 			for _, p := range pools {
 				for _, e := range p.Endpoints {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\n", p.Name, e.Name, e.State, e.Breaker, e.InFlight, e.Requests, e.Failures)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\n", p.Name, e.Name, e.State, e.Breaker, e.InFlight, e.Tunnels, e.Requests, e.Failures)
 				}
 			}
 			return w.Flush()

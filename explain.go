@@ -43,7 +43,7 @@ func printExplanation(out io.Writer, e *gateway.Explanation) error {
 			fmt.Fprintf(w, "grpc\tdeadline %s; retries %s; failures %s\n", c.Deadline, c.Retries, c.Failures)
 		}
 		for _, ep := range p.Endpoints {
-			fmt.Fprintf(w, "endpoint\t%s: %s, breaker %s, %d in flight\n", ep.Endpoint, ep.State, ep.Breaker, ep.InFlight)
+			fmt.Fprintf(w, "endpoint\t%s: %s, breaker %s, %d in flight, %d tunnels\n", ep.Endpoint, ep.State, ep.Breaker, ep.InFlight, ep.Tunnels)
 		}
 	}
 	if st := e.Stream; st != nil {

@@ -22,6 +22,7 @@ type Endpoint struct {
 
 	_        [64]byte // what follows is written on every lease
 	inflight atomic.Int64
+	tunnels  atomic.Int64 // leases that are of tunnels: not in inflight
 	leases   atomic.Uint64
 	latency  ewma
 	ramping  atomic.Int64 // mono.Time at which slow start began, +1; 0 is full weight
@@ -67,8 +68,12 @@ func (e *Endpoint) Zone() string { return e.attrs.Load().zone }
 // ID returns a number that no other endpoint of this process has.
 func (e *Endpoint) ID() uint64 { return e.id }
 
-// InFlight returns how many leases are out.
+// InFlight returns how many leases are out, but for those of tunnels.
 func (e *Endpoint) InFlight() int64 { return e.inflight.Load() }
+
+// busy is what balancing by load goes by: a tunnel counts like a request, as with nginx's least_conn and Envoy's LEAST_REQUEST. It does not
+// count for MaxConnections.
+func (e *Endpoint) busy() int64 { return e.inflight.Load() + e.tunnels.Load() }
 
 var lastID atomic.Uint64
 

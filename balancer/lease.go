@@ -38,6 +38,7 @@ type Lease struct {
 	gen      uint32
 	reported bool
 	good     bool // as a Success that did not break yet
+	tunnel   bool
 	done     bool
 }
 
@@ -82,6 +83,17 @@ func (l *Lease) Broke(now mono.Time) {
 	l.e.judge(false, now)
 }
 
+// Tunnel tells that the attempt has become a tunnel, which may last for days: until Done it counts as one of the endpoint's tunnels, for
+// balancing by load too, and no more as in flight. A second call, or one after Done, does nothing.
+func (l *Lease) Tunnel() {
+	if l.e == nil || l.tunnel || l.done {
+		return
+	}
+	l.tunnel = true
+	l.e.tunnels.Add(1)
+	l.e.inflight.Add(-1)
+}
+
 // Done gives the lease back, at the last byte. Without a Report the breaker gets its permit back with no verdict. A second
 // call does nothing.
 func (l *Lease) Done(now mono.Time) {
@@ -92,5 +104,9 @@ func (l *Lease) Done(now mono.Time) {
 	if !l.reported {
 		l.e.breaker.Cancel(l.gen)
 	}
-	l.e.inflight.Add(-1)
+	if l.tunnel {
+		l.e.tunnels.Add(-1)
+	} else {
+		l.e.inflight.Add(-1)
+	}
 }

@@ -32,6 +32,50 @@ func TestLeaseIsGivenBackOnce(t *testing.T) {
 	}
 }
 
+// TestLeaseOfATunnel: a tunnel is no request in flight, and has none of the connections that these may have; but whatever balances by load
+// gives its endpoint less.
+func TestLeaseOfATunnel(t *testing.T) {
+	for _, b := range allBalances {
+		p := newPool(t, Config{Balance: b, Endpoints: hosts(1), MaxConnections: 1, Breaker: testBreaker(), Passive: testPassive()}, Hooks{})
+		l := lease(t, p, 7, nil, second(0))
+		e := l.Endpoint()
+		l.Report(Success, time.Millisecond, second(0))
+		for range 2 {
+			l.Tunnel()
+			if s := p.Stats().Endpoints[0]; s.InFlight != 0 || s.Tunnels != 1 || e.busy() != 1 {
+				t.Errorf("%v: %d in flight, %d tunnels", b, s.InFlight, s.Tunnels)
+			}
+		}
+		other := lease(t, p, 7, nil, second(0))
+		other.Done(second(0))
+		other.Tunnel()
+		for range 2 {
+			l.Done(second(0))
+			l.Tunnel()
+			if s := p.Stats().Endpoints[0]; s.InFlight != 0 || s.Tunnels != 0 {
+				t.Errorf("%v: %d in flight, %d tunnels afterwards", b, s.InFlight, s.Tunnels)
+			}
+		}
+	}
+	for _, b := range []Balance{LeastRequests, P2C, RingHash} {
+		p := newPool(t, Config{Balance: b, Endpoints: hosts(2)}, Hooks{})
+		tunnels := map[string]int{}
+		for range 200 {
+			l := lease(t, p, 7, nil, second(0))
+			l.Report(Success, time.Millisecond, second(0))
+			l.Tunnel()
+			tunnels[l.Endpoint().Address()]++
+		}
+		for _, e := range p.members {
+			if n := tunnels[e.Address()]; n < 70 {
+				t.Errorf("%v: %s has %d tunnels of 200", b, e.Address(), n)
+			}
+		}
+	}
+	var none Lease
+	none.Tunnel()
+}
+
 // TestLeaseBreaks: an attempt that began well and ended badly counts as one failure beside its success, and others as what they were.
 func TestLeaseBreaks(t *testing.T) {
 	f := func(name string, failures uint64, open bool, do func(l *Lease)) {

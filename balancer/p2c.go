@@ -78,11 +78,11 @@ func (m *ewma) reset() { m.word.Store(0) }
 
 // load is what P2C compares: expected latency of the queue at e, per weight.
 func (a *ask) load(e *Endpoint) float64 {
-	inflight := float64(e.inflight.Load())
+	busy := float64(e.busy())
 	latency := e.latency.value(a.now)
-	load := latency * (inflight + 1)
-	if latency == 0 && inflight > 0 {
-		load = unknownLoad + inflight
+	load := latency * (busy + 1)
+	if latency == 0 && busy > 0 {
+		load = unknownLoad + busy
 	}
 	return load / (float64(e.weight.Load()) * a.ramp(e))
 }
@@ -160,5 +160,5 @@ func (a *ask) leastOfSome(t *tier) *Endpoint {
 
 // queue is what LeastRequests compares.
 func (a *ask) queue(e *Endpoint) float64 {
-	return float64(e.inflight.Load()+1) / (float64(e.weight.Load()) * a.ramp(e))
+	return float64(e.busy()+1) / (float64(e.weight.Load()) * a.ramp(e))
 }

@@ -278,7 +278,7 @@ func (p *Pool) drainLocked(e *Endpoint, draining bool, now mono.Time) {
 	case e.draining == draining:
 		return
 	case draining:
-		p.noteLocked(DrainBegan, e, "")
+		p.noteLocked(DrainBegan, e, fmt.Sprintf("%d requests and %d tunnels are in progress", e.inflight.Load(), e.tunnels.Load()))
 	default:
 		e.startSlowly(now)
 		p.noteLocked(DrainEnded, e, "")

@@ -136,8 +136,17 @@ func TestDrainAndReady(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "10.0.0.1:80, 10.0.0.2:80") {
 		t.Errorf("error %v, want one that lists what is known", err)
 	}
+	for range 4 { // two each
+		l := lease(t, p, 0, nil, second(0))
+		if l.Endpoint().InFlight() == 2 {
+			l.Tunnel()
+		}
+	}
 	if err := p.Drain("10.0.0.1:80"); err != nil {
 		t.Fatal(err)
+	}
+	if d := j.ev[0].Detail; d != "1 requests and 1 tunnels are in progress" {
+		t.Errorf("it began with %q", d)
 	}
 	for range 10 {
 		if e := exchange(t, p, Success, second(0)); e.Address() != "10.0.0.2:80" {

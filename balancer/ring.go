@@ -51,9 +51,9 @@ const loadBoundNum, loadBoundDen = 5, 4
 // ring walks clockwise from the hint's place to the first endpoint that can be taken and has, with this lease, no more than
 // ⌈1.25 × its share⌉ of what is in flight in its tier.
 func (a *ask) ring(t *tier) *Endpoint {
-	inflight := int64(1)
+	busy := int64(1)
 	for _, e := range t.ends {
-		inflight += e.inflight.Load()
+		busy += e.busy()
 	}
 	sum := t.sums[len(t.sums)-1]
 	l := a.v.lookup
@@ -69,7 +69,7 @@ func (a *ask) ring(t *tier) *Endpoint {
 			continue
 		}
 		e := a.v.all[m]
-		if loadBoundDen*sum*e.inflight.Load() < loadBoundNum*inflight*e.weight.Load() && a.only(e) != nil {
+		if loadBoundDen*sum*e.busy() < loadBoundNum*busy*e.weight.Load() && a.only(e) != nil {
 			return e
 		}
 	}

@@ -29,6 +29,7 @@ type EndpointStats struct {
 	BreakerTransitions  uint64
 	PeersEnd            mono.Time // until then few failures open the breaker, since that of a peer is open; 0 if none was heard of
 	InFlight            int64
+	Tunnels             int64         // not in InFlight
 	EWMA                time.Duration // as of the last report; 0 is unknown
 	Leases              uint64
 	Failures            uint64 // reports of Failure
@@ -63,6 +64,6 @@ func (e *Endpoint) statsLocked() EndpointStats {
 	return EndpointStats{ID: e.id, Name: e.Name(), Address: e.address, Zone: e.Zone(), Weight: int(e.weight.Load()),
 		Healthy: state == "healthy" || state == "resting", State: state, Since: e.since, RestEnd: restEnd,
 		BreakerState: e.breaker.State().String(), BreakerTransitions: e.breaker.Transitions(), PeersEnd: e.heardUntilLocked(),
-		InFlight: e.inflight.Load(), EWMA: e.latency.last(),
+		InFlight: e.inflight.Load(), Tunnels: e.tunnels.Load(), EWMA: e.latency.last(),
 		Leases: e.leases.Load(), Failures: e.failures.Load(), Faults: e.faults.Load()}
 }

@@ -73,6 +73,7 @@ type ExplainedEndpoint struct {
 	State    string `json:"state"`
 	Breaker  string `json:"breaker"`
 	InFlight int64  `json:"in_flight"`
+	Tunnels  int64  `json:"tunnels"`
 }
 
 // question is a carrier without a connection: it has a head, and nothing can be sent over it.
@@ -283,7 +284,7 @@ func (e *Explanation) pools(x *Exchange) {
 			Tunnels: int(t.pool.tunnels.Load()), MaxTunnels: t.pool.maxTunnels, Queue: x.explainQueue(t.pool)}
 		last = t.upTo
 		for _, ep := range s.Endpoints {
-			p.Endpoints = append(p.Endpoints, ExplainedEndpoint{ep.Name, ep.State, ep.BreakerState, ep.InFlight})
+			p.Endpoints = append(p.Endpoints, ExplainedEndpoint{ep.Name, ep.State, ep.BreakerState, ep.InFlight, ep.Tunnels})
 		}
 		e.Pools = append(e.Pools, p)
 		if len(x.route.targets) > 1 {

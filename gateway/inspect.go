@@ -76,7 +76,8 @@ type EndpointView struct {
 	Since    string  `json:"since"`
 	Breaker  string  `json:"breaker"`
 	Resting  float64 `json:"resting_s,omitempty"` // left to rest, as it asked, for so long
-	InFlight int64   `json:"in_flight"`
+	InFlight int64   `json:"in_flight"`           // requests
+	Tunnels  int64   `json:"tunnels"`
 	Idle     int     `json:"idle_connections"`
 	EWMAms   float64 `json:"ewma_ms"`
 	Requests uint64  `json:"requests"`
@@ -93,7 +94,7 @@ func (g *Gateway) Pools() []PoolView {
 		idle := p.idleConnections()
 		for _, e := range s.Endpoints {
 			v.Endpoints = append(v.Endpoints, EndpointView{Name: e.Name, Address: e.Address, Zone: e.Zone, Weight: e.Weight, State: e.State,
-				Since: e.Since.Wall().UTC().Format(time.RFC3339), Breaker: e.BreakerState, InFlight: e.InFlight, Idle: idle[e.ID],
+				Since: e.Since.Wall().UTC().Format(time.RFC3339), Breaker: e.BreakerState, InFlight: e.InFlight, Tunnels: e.Tunnels, Idle: idle[e.ID],
 				EWMAms: float64(e.EWMA.Microseconds()) / 1000, Requests: e.Leases, Failures: e.Failures + e.Faults})
 		}
 		views = append(views, v)

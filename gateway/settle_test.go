@@ -40,8 +40,8 @@ func everythingBack(g *Gateway) error {
 			return fmt.Errorf("pool %s: %d seats in use", p.name, n)
 		}
 		for _, e := range p.balancer.Stats().Endpoints {
-			if e.InFlight != 0 {
-				return fmt.Errorf("endpoint %s: %d in flight", e.Name, e.InFlight)
+			if e.InFlight != 0 || e.Tunnels != 0 {
+				return fmt.Errorf("endpoint %s: %d in flight, %d tunnels", e.Name, e.InFlight, e.Tunnels)
 			}
 		}
 	}

@@ -14,9 +14,9 @@ import (
 	"weir/telemetry"
 )
 
-// tunnel is an exchange after its 101: bytes go both ways until both sides are done, one breaks, or something ends it. Its seat and lease
-// are given back at the 101, as a tunnel lasts for hours and says nothing about how busy the endpoint is with requests; what it holds until
-// its end are a slot among its pool's tunnels, and the seats that policies count.
+// tunnel is an exchange after its 101: bytes go both ways until both sides are done, one breaks, or something ends it. Its seat
+// is given back at the 101, as a tunnel lasts for hours and says nothing about how busy the endpoint is with requests; what it holds until
+// its end are a slot among its pool's tunnels and its lease, one of the endpoint's, and the seats that policies count.
 //
 // It has two goroutines, one for each way, and between bytes no buffer. Both ways of a WebSocket are followed frame by frame, so that a Close
 // can be put behind one.
@@ -52,7 +52,7 @@ func (x *h1) tunnel() {
 	x.persist = false
 	x.answered = 101
 	x.startSettling()
-	x.lease.Done(x.headAt)
+	x.lease.Tunnel()
 	x.leaveSeat(x.headAt)
 	x.out = x.appendSwitch(x.out[:0])
 	if _, err := c.Write(x.out); err != nil {

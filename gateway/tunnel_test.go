@@ -229,7 +229,7 @@ func TestTunnelSlots(t *testing.T) {
 	if status := ask(); status != 503 {
 		t.Errorf("a third one: %d", status)
 	}
-	if p := g.Pools()[0]; p.InUse != 0 || p.Tunnels != 2 || p.MaxTunnels != 2 {
+	if p := g.Pools()[0]; p.InUse != 0 || p.Tunnels != 2 || p.MaxTunnels != 2 || p.Endpoints[0].InFlight != 0 || p.Endpoints[0].Tunnels != 2 {
 		t.Errorf("%+v", p)
 	}
 	io.WriteString(a, frameOf(8, "\x03\xe8", true)) //nolint:errcheck // the read tells

@@ -69,6 +69,7 @@ func (s sink) poolStats(all []balancer.PoolStats) {
 		for _, e := range p.Endpoints {
 			s.gauge(upstreamHealthy, oneIf(e.Healthy), p.Name, e.Address)
 			s.gauge(upstreamInflight, float64(e.InFlight), p.Name, e.Address)
+			s.gauge(upstreamTunnels, float64(e.Tunnels), p.Name, e.Address)
 			s.gauge(breakerState, breakerLevel[e.BreakerState], p.Name, e.Address)
 			s.counter(breakerTransitions, e.BreakerTransitions, p.Name, e.Address)
 		}

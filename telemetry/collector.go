@@ -61,6 +61,7 @@ var (
 
 	upstreamHealthy        = desc("upstream_healthy", "Whether an endpoint is healthy: 1, or 0 if it is unhealthy, ejected or draining.", "pool", "endpoint")
 	upstreamInflight       = desc("upstream_inflight", "Attempts in progress at an endpoint.", "pool", "endpoint")
+	upstreamTunnels        = desc("upstream_tunnels", "WebSockets and other tunnels open to an endpoint.", "pool", "endpoint")
 	upstreamPanic          = desc("upstream_panic", "Whether too few endpoints of a pool are healthy, so that all are used: 1 or 0.", "pool")
 	upstreamRetriesRefused = desc("upstream_retries_refused_total", "Retries that the retry budget did not allow.", "pool")
 	breakerState           = desc("breaker_state", "State of an endpoint's circuit breaker: 0 closed, 1 half open, 2 open.", "pool", "endpoint")

@@ -16,7 +16,7 @@ func someSources() Sources {
 	return Sources{
 		Pools: func() []balancer.PoolStats {
 			return []balancer.PoolStats{{Name: "api", Panic: true, RetriesRefused: 6, Endpoints: []balancer.EndpointStats{
-				{Address: "127.0.0.1:9001", Healthy: true, BreakerState: "closed", InFlight: 7},
+				{Address: "127.0.0.1:9001", Healthy: true, BreakerState: "closed", InFlight: 7, Tunnels: 5},
 				{Address: "127.0.0.1:9002", BreakerState: "open", BreakerTransitions: 3},
 				{Address: "127.0.0.1:9003", BreakerState: "half_open"},
 			}}}
@@ -149,6 +149,11 @@ weir_upstream_healthy{endpoint="127.0.0.1:9003",pool="api"} 0
 weir_upstream_inflight{endpoint="127.0.0.1:9001",pool="api"} 7
 weir_upstream_inflight{endpoint="127.0.0.1:9002",pool="api"} 0
 weir_upstream_inflight{endpoint="127.0.0.1:9003",pool="api"} 0
+# HELP weir_upstream_tunnels WebSockets and other tunnels open to an endpoint.
+# TYPE weir_upstream_tunnels gauge
+weir_upstream_tunnels{endpoint="127.0.0.1:9001",pool="api"} 5
+weir_upstream_tunnels{endpoint="127.0.0.1:9002",pool="api"} 0
+weir_upstream_tunnels{endpoint="127.0.0.1:9003",pool="api"} 0
 # HELP weir_upstream_panic Whether too few endpoints of a pool are healthy, so that all are used: 1 or 0.
 # TYPE weir_upstream_panic gauge
 weir_upstream_panic{pool="api"} 1

@@ -111,9 +111,13 @@ func TestTunnel(t *testing.T) {
 		}
 	})
 	t.Run("client-leaves", func(t *testing.T) {
+		others := w.metric("weir_upstream_tunnels")
 		c := openTunnel(t, w.addr("web"), "")
+		eventually(t, 3*time.Second, "it counts", func() bool { return w.metric("weir_upstream_tunnels") == others+1 })
 		c.c.Close()
-		eventually(t, 3*time.Second, "connections go", func() bool { return w.metric("weir_upstream_inflight") == 0 })
+		eventually(t, 3*time.Second, "it goes", func() bool {
+			return w.metric("weir_upstream_tunnels") == others && w.metric("weir_upstream_inflight") == 0
+		})
 	})
 }
 

@@ -68,6 +68,43 @@ func (e *encoder) status(b []byte, status int) []byte {
 	return append(b, statusName, 3, '0'+byte(status/100%10), '0'+byte(status/10%10), '0'+byte(status%10))
 }
 
+// The names of the pseudo-fields of requests.
+var (
+	methodName    = []byte(":method")
+	schemeName    = []byte(":scheme")
+	authorityName = []byte(":authority")
+	pathName      = []byte(":path")
+	protocolName  = []byte(":protocol")
+)
+
+// request appends the pseudo-fields of a request.
+func (e *encoder) request(b []byte, a *Request) []byte {
+	switch string(a.Method) {
+	case "GET":
+		b = append(b, 0x80|2)
+	case "POST":
+		b = append(b, 0x80|3)
+	default:
+		b = e.field(b, methodName, a.Method)
+	}
+	switch string(a.Scheme) {
+	case "http":
+		b = append(b, 0x80|6)
+	case "https":
+		b = append(b, 0x80|7)
+	default:
+		b = e.field(b, schemeName, a.Scheme)
+	}
+	if len(a.Authority) > 0 {
+		b = e.field(b, authorityName, a.Authority)
+	}
+	b = e.field(b, pathName, a.Path)
+	if len(a.Protocol) > 0 {
+		b = e.field(b, protocolName, a.Protocol)
+	}
+	return b
+}
+
 // field appends a field. Its name may be in any case.
 func (e *encoder) field(b, name, value []byte) []byte {
 	e.lower = e.lower[:0]
@@ -86,7 +123,7 @@ func (e *encoder) field(b, name, value []byte) []byte {
 	flag, prefix := byte(0), 4
 	seen := &e.seen[hash%uint32(len(e.seen))]
 	switch known := staticName(e.lower[:n]); {
-	case known == setCookie:
+	case known == setCookie, known == cookie, known == authorization:
 		flag = 0x10
 		fallthrough
 	case *seen != hash || len(e.lower)+entryOverhead > e.limit/4:
@@ -167,11 +204,56 @@ func appendInt(b []byte, flags byte, prefix, n int) []byte {
 
 func appendString(b, s []byte) []byte { return append(appendInt(b, 0, 7, len(s)), s...) }
 
-const setCookie = 55
+// What is a secret, and never indexed.
+const (
+	authorization = 23
+	cookie        = 32
+	setCookie     = 55
+)
 
-// staticName is the index of a name in the static table, of those that answers have; 0: it is not there.
+// staticName is the index of a name in the static table; 0: it is not there, or seldom used.
 func staticName(name []byte) int {
 	switch string(name) {
+	case ":authority":
+		return 1
+	case ":method":
+		return 2
+	case ":path":
+		return 4
+	case ":scheme":
+		return 6
+	case "accept-charset":
+		return 15
+	case "accept-encoding":
+		return 16
+	case "accept-language":
+		return 17
+	case "accept":
+		return 19
+	case "authorization":
+		return authorization
+	case "cookie":
+		return cookie
+	case "expect":
+		return 35
+	case "from":
+		return 37
+	case "if-match":
+		return 39
+	case "if-modified-since":
+		return 40
+	case "if-none-match":
+		return 41
+	case "if-range":
+		return 42
+	case "if-unmodified-since":
+		return 43
+	case "range":
+		return 50
+	case "referer":
+		return 51
+	case "user-agent":
+		return 58
 	case "accept-ranges":
 		return 18
 	case "access-control-allow-origin":

@@ -7,9 +7,9 @@ import (
 // farewell is how a connection takes its leave (RFC 9113, section 6.8): a first GOAWAY says that no more streams are to be opened, and refuses
 // none; the last one, which says what will not be served any more, comes when whatever the client sent before it heard the first has arrived.
 type farewell struct {
-	asked, heard, told bool
-	served             uint32 // after told: the last stream that is served
-	timer              *time.Timer
+	asked, heard bool
+	served       uint32 // after told: the last stream that is served
+	timer        *time.Timer
 }
 
 // goAwayPing is what a ping says that asks whether the client has read the GOAWAY before it. There is no other ping of ours.

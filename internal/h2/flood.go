@@ -16,11 +16,15 @@ import (
 //     server must answer with a reset. Updates of windows, and data for a request that was answered early, are free as far as
 //     there is cause for them.
 //
+// A client has one against its server, where requests are the client's own, and cause for frames: pings too, by which servers of gRPC measure
+// the connection whenever data comes, and resets.
+//
 // Not safe for concurrent use.
 type floodgate struct {
+	client  bool
 	givenUp allowance
 	frames  allowance
-	windows int // updates of windows that there is cause for
+	windows int // updates of windows (of a client, some others too) that there is cause for
 	late    int // frames of data that may be under way for requests that were answered before they were sent whole
 	over    Flood
 	by      FrameType
@@ -63,9 +67,18 @@ func (g *floodgate) sent(h header, now func() mono.Time) {
 	switch h.kind {
 	case frameData:
 	case frameHeaders:
-		if g.windows = min(g.windows+windowsPerHead, mostCredit); h.length == 0 {
+		if !g.client {
+			g.asked()
+		}
+		if h.length == 0 {
 			g.take(1, h.kind, now())
 		}
+	case framePing, frameRSTStream:
+		if g.client && g.windows > 0 {
+			g.windows--
+			return
+		}
+		g.take(1, h.kind, now())
 	case frameWindowUpdate:
 		if g.windows > 0 {
 			g.windows--
@@ -81,13 +94,16 @@ func (g *floodgate) sent(h header, now func() mono.Time) {
 	}
 }
 
+// asked counts a request.
+func (g *floodgate) asked() { g.windows = min(g.windows+windowsPerHead, mostCredit) }
+
 // barren counts DATA that holds nothing, or padding alone, and ends nothing.
 func (g *floodgate) barren(now mono.Time) { g.take(1, frameData, now) }
 
 // awaited takes back what a frame has cost: it is what the server has asked for.
 func (g *floodgate) awaited() { g.frames.give(1) }
 
-// said counts a frame of an answer's data, of n bytes.
+// said counts a frame of data that was sent, of n bytes.
 func (g *floodgate) said(n int) {
 	g.windows = min(g.windows+windowsPerFrame+n/windowEvery, mostCredit)
 }
@@ -104,10 +120,13 @@ func (g *floodgate) behind(now mono.Time) {
 	g.take(1, frameData, now)
 }
 
+// cancelled counts a stream that was reset, and may be bringing data yet.
+func (g *floodgate) cancelled() { g.late = min(g.late+latePerBody, mostCredit) }
+
 // served counts a request that was answered to its end. unread: it may be bringing a body yet.
 func (g *floodgate) served(unread bool) {
 	if g.givenUp.give(1); unread {
-		g.late = min(g.late+latePerBody, mostCredit)
+		g.cancelled()
 	}
 }
 

@@ -180,7 +180,7 @@ func TestSentInPart(t *testing.T) {
 	c := New(&nc, nil, options())
 	c.in.raw = partial{c: c}
 	c.out = append(c.roomLocked(), "abcdef"...)
-	(&Stream{c: c}).Flush()
+	(&stream{c: &c.base}).Flush()
 	c.mu.Lock()
 	for c.flushing {
 		c.flushed.Wait()

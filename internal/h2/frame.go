@@ -53,11 +53,12 @@ const (
 	StreamClosed     Code = 0x5
 	FrameSizeError   Code = 0x6
 	RefusedStream    Code = 0x7
+	Cancel           Code = 0x8
 	CompressionError Code = 0x9
 	EnhanceYourCalm  Code = 0xb
 )
 
-// connError ends a connection: the client is told.
+// connError ends a connection: the peer is told.
 type connError Code
 
 // Error is for logs.

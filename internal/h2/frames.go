@@ -7,7 +7,7 @@ import (
 )
 
 // frame reads a frame and does what it asks for. An error ends the connection.
-func (c *Conn) frame() error {
+func (c *base) frame() error {
 	b, err := c.peek(frameHeader)
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (c *Conn) frame() error {
 	return err
 }
 
-func (c *Conn) take(h header, p []byte) error {
+func (c *base) take(h header, p []byte) error {
 	switch h.kind {
 	case frameHeaders:
 		return c.takeHeaders(h, p)
@@ -59,11 +59,7 @@ func (c *Conn) take(h header, p []byte) error {
 	case framePing:
 		err = c.takePing(h, p)
 	case frameGoAway:
-		if h.stream != 0 {
-			err = connError(ProtocolError)
-		} else if h.length < 8 {
-			err = connError(FrameSizeError)
-		}
+		err = c.takeGoAway(h, p)
 	case frameWindowUpdate:
 		err = c.takeWindowUpdate(h, p)
 	}
@@ -74,18 +70,19 @@ func (c *Conn) take(h header, p []byte) error {
 	return err
 }
 
-// calmLocked ends the connection of a client that floods it, or reads nothing of what it has the connection say.
-func (c *Conn) calmLocked() error {
+// calmLocked ends the connection of a peer that floods it, or reads nothing of what it has the connection say.
+func (c *base) calmLocked() error {
 	if c.gate.over != NoFlood || len(c.out) > mostQueued {
 		return connError(EnhanceYourCalm)
 	}
 	return c.err
 }
 
-func (c *Conn) takeData(h header, p []byte) error {
-	if h.stream == 0 || h.stream > c.last {
+func (c *base) takeData(h header, p []byte) error {
+	if c.neverLocked(h.stream) {
 		return connError(ProtocolError)
 	}
+	c.stirred = true
 	p, ok := unpad(h, p)
 	if !ok {
 		return connError(ProtocolError)
@@ -107,17 +104,23 @@ func (c *Conn) takeData(h header, p []byte) error {
 		}
 		return nil
 	}
+	if c.client {
+		c.oweLocked(h.length)
+	}
 	code := NoError
 	switch {
 	case s.remoteEnd:
 		code = StreamClosed
 	case int64(h.length) > s.recvWindow:
 		code = FlowControlError
-	case s.left >= 0 && (int64(len(p)) > s.left || end && int64(len(p)) < s.left):
+	case !s.headed, s.left >= 0 && (int64(len(p)) > s.left || end && int64(len(p)) < s.left):
 		code = ProtocolError
 	}
 	if code != NoError {
-		c.oweLocked(h.length)
+		c.readLocked(h.length)
+		if code == ProtocolError && c.client && s.headed {
+			s.putLocked(p[:min(int64(len(p)), s.left)]) // as much as was announced
+		}
 		c.blameLocked(s, code)
 		return nil
 	}
@@ -126,20 +129,18 @@ func (c *Conn) takeData(h header, p []byte) error {
 		s.left -= int64(len(p))
 	}
 	if end {
-		s.remoteEnd = true
-		s.wholeLocked()
-		s.readable.Signal()
+		s.endRemoteLocked()
 	}
 	s.tookLocked(h.length - len(p))
 	if s.readErr != nil {
-		c.oweLocked(len(p)) // nobody reads it, and no more of it is asked for
+		c.readLocked(len(p)) // nobody reads it, and no more of it is asked for
 		return nil
 	}
 	s.putLocked(p)
 	return nil
 }
 
-func (c *Conn) takePriority(h header, p []byte) error {
+func (c *base) takePriority(h header, p []byte) error {
 	switch {
 	case h.stream == 0:
 		return connError(ProtocolError)
@@ -152,7 +153,7 @@ func (c *Conn) takePriority(h header, p []byte) error {
 }
 
 // faultLocked resets a stream for what it was sent, even if it is over.
-func (c *Conn) faultLocked(id uint32, code Code) error {
+func (c *base) faultLocked(id uint32, code Code) error {
 	if id > c.last {
 		return connError(code)
 	}
@@ -165,34 +166,47 @@ func (c *Conn) faultLocked(id uint32, code Code) error {
 	return nil
 }
 
-// blameLocked resets a stream for a fault of its client's.
-func (c *Conn) blameLocked(s *Stream, code Code) {
+// neverLocked reports whether a stream was never opened.
+func (c *base) neverLocked(id uint32) bool { return id > c.last || id%2 == 0 }
+
+// blameLocked resets a stream for a fault of its peer's.
+func (c *base) blameLocked(s *stream, code Code) {
 	c.gate.provoked(mono.Now())
-	c.resetLocked(s, code)
-	c.closeLocked(s, errReset, true)
+	c.tellResetLocked(s, code)
+	c.closeLocked(s, c.side.blamedLocked(code), true)
 }
 
-// resetLocked tells the client that a stream is over.
-func (c *Conn) resetLocked(s *Stream, code Code) {
+// tellResetLocked tells the peer that a stream is over.
+func (c *base) tellResetLocked(s *stream, code Code) {
 	c.out = appendReset(c.roomLocked(), s.id, code)
 	c.past.add(s.id, endedHere)
 }
 
-func (c *Conn) takeReset(h header, p []byte) error {
+func (c *base) takeGoAway(h header, p []byte) error {
+	switch {
+	case h.stream != 0:
+		return connError(ProtocolError)
+	case h.length < 8:
+		return connError(FrameSizeError)
+	}
+	return c.side.goAwayLocked(binary.BigEndian.Uint32(p)&maxStreamID, Code(binary.BigEndian.Uint32(p[4:])))
+}
+
+func (c *base) takeReset(h header, p []byte) error {
 	switch {
 	case h.length != 4:
 		return connError(FrameSizeError)
-	case h.stream == 0 || h.stream > c.last:
+	case c.neverLocked(h.stream):
 		return connError(ProtocolError)
 	}
 	if s := c.streams[h.stream]; s != nil {
 		c.past.add(s.id, endedByBoth)
-		c.closeLocked(s, errReset, true)
+		c.closeLocked(s, c.side.resetLocked(s, Code(binary.BigEndian.Uint32(p))), true)
 	}
 	return nil
 }
 
-func (c *Conn) takePing(h header, p []byte) error {
+func (c *base) takePing(h header, p []byte) error {
 	switch {
 	case h.stream != 0:
 		return connError(ProtocolError)
@@ -200,13 +214,13 @@ func (c *Conn) takePing(h header, p []byte) error {
 		return connError(FrameSizeError)
 	case !h.has(flagAck):
 		c.out = append(appendHeader(c.roomLocked(), len(p), framePing, flagAck, 0), p...)
-	case c.heardLocked(p):
+	case c.side.heardLocked(p):
 		c.gate.awaited()
 	}
 	return nil
 }
 
-func (c *Conn) takeWindowUpdate(h header, p []byte) error {
+func (c *base) takeWindowUpdate(h header, p []byte) error {
 	if h.length != 4 {
 		return connError(FrameSizeError)
 	}
@@ -222,7 +236,7 @@ func (c *Conn) takeWindowUpdate(h header, p []byte) error {
 		c.passLocked()
 		return nil
 	}
-	if h.stream > c.last {
+	if c.neverLocked(h.stream) {
 		return connError(ProtocolError)
 	}
 	switch s := c.streams[h.stream]; {
@@ -238,7 +252,7 @@ func (c *Conn) takeWindowUpdate(h header, p []byte) error {
 	return nil
 }
 
-func (c *Conn) takeSettings(h header, p []byte) error {
+func (c *base) takeSettings(h header, p []byte) error {
 	switch {
 	case h.stream != 0:
 		return connError(ProtocolError)
@@ -256,10 +270,19 @@ func (c *Conn) takeSettings(h header, p []byte) error {
 		switch binary.BigEndian.Uint16(p) {
 		case settingTableSize:
 			c.enc.resize(value)
-		case settingPush, settingConnect:
-			if value > 1 {
+		case settingPush:
+			if value > 1 || value == 1 && c.client { // a server must not (RFC 9113, section 6.5.2)
 				return connError(ProtocolError)
 			}
+		case settingConnect:
+			if value > 1 || value == 0 && c.allows.connect { // it cannot be taken back (RFC 8441, section 3)
+				return connError(ProtocolError)
+			}
+			c.allows.connect = value == 1
+		case settingStreams:
+			c.allows.streams = value
+		case settingHeadSize:
+			c.allows.headList = value
 		case settingWindow:
 			if value > maxWindow {
 				return connError(FlowControlError)
@@ -276,8 +299,8 @@ func (c *Conn) takeSettings(h header, p []byte) error {
 	return c.moveWindowsLocked(window)
 }
 
-// moveWindowsLocked takes what the client says of the windows of its streams; those that there are may become negative.
-func (c *Conn) moveWindowsLocked(window int64) error {
+// moveWindowsLocked takes what the peer says of the windows of its streams; those that there are may become negative.
+func (c *base) moveWindowsLocked(window int64) error {
 	by := window - c.peerWindow
 	if by == 0 {
 		return nil

@@ -2,17 +2,18 @@ package h2
 
 import "strings"
 
-// head is the head of a request as it comes, field by field: the fields as lines of HTTP/1, what stands in pseudo-fields apart.
+// head is the head of a request or an answer as it comes, field by field: the fields as lines of HTTP/1, what stands in pseudo-fields apart.
 type head struct {
 	text    []byte // lines
 	pseudo  []byte // values of pseudo-fields
 	cookies []byte // one list of all of them
 
-	method, scheme, authority, path, protocol span
+	method, scheme, authority, path, protocol, status span
 
 	length  int64 // what Content-Length says; noLength, badLength
 	most    int   // bytes of text and pseudo; more are not kept
 	trailer bool  // fields behind a body
+	answer  bool  // an answer's
 	host    bool  // there was one
 	names   bool  // so was a Trailer field
 	regular bool  // a field that is none of the pseudo-fields has come
@@ -31,8 +32,8 @@ const (
 )
 
 // begin makes h ready for a head of most bytes.
-func (h *head) begin(most int, trailer bool) {
-	*h = head{text: h.text[:0], pseudo: append(h.pseudo[:0], 0), cookies: h.cookies[:0], length: noLength, most: most, trailer: trailer}
+func (h *head) begin(most int, trailer, answer bool) {
+	*h = head{text: h.text[:0], pseudo: append(h.pseudo[:0], 0), cookies: h.cookies[:0], length: noLength, most: most, trailer: trailer, answer: answer}
 }
 
 // add takes a field, and reports whether more are of interest.
@@ -45,8 +46,11 @@ func (h *head) add(name, value string) bool {
 	case !fieldName(name):
 		h.bad = true
 	default:
-		h.regular = true
-		h.addField(name, value)
+		if h.regular = true; h.answer {
+			h.addAnswerField(name, value)
+		} else {
+			h.addField(name, value)
+		}
 	}
 	h.long = len(h.text)+len(h.pseudo)+len(h.cookies) > h.most
 	return !h.bad && !h.long
@@ -54,17 +58,22 @@ func (h *head) add(name, value string) bool {
 
 func (h *head) addPseudo(name, value string) {
 	var to *span
-	switch name {
-	case ":method":
+	switch {
+	case name == ":status":
+		to = &h.status
+	case name == ":method":
 		to = &h.method
-	case ":scheme":
+	case name == ":scheme":
 		to = &h.scheme
-	case ":authority":
+	case name == ":authority":
 		to = &h.authority
-	case ":path":
+	case name == ":path":
 		to = &h.path
-	case ":protocol":
+	case name == ":protocol":
 		to = &h.protocol
+	}
+	if (to == &h.status) != h.answer {
+		to = nil
 	}
 	if to == nil || to.there() || h.regular || h.trailer {
 		h.bad = true
@@ -118,6 +127,28 @@ func (h *head) addField(name, value string) {
 	}
 }
 
+// addAnswerField takes a field of an answer. What would frame it in HTTP/1 makes a head malformed, and is left out of trailers, where nobody
+// believes it; a length that says two things says nothing.
+func (h *head) addAnswerField(name, value string) {
+	switch name {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		h.bad = h.bad || !h.trailer
+	case "content-length":
+		switch {
+		case h.trailer:
+		case h.length == noLength:
+			h.length = parseLength(value)
+		default:
+			h.length = badLength
+		}
+	case "trailer":
+		h.names = true
+		h.line(name, value)
+	default:
+		h.line(name, value)
+	}
+}
+
 func (h *head) line(name, value string) {
 	h.text = append(h.text, name...)
 	h.text = append(h.text, ": "...)
@@ -125,8 +156,11 @@ func (h *head) line(name, value string) {
 	h.text = append(h.text, '\r', '\n')
 }
 
-// end judges a request's head that has come whole: ok, unless it is malformed.
+// end judges a head that has come whole: ok, unless it is malformed.
 func (h *head) end() (ok bool) {
+	if h.answer {
+		return !h.bad && (h.trailer || h.statusCode() > 0)
+	}
 	if len(h.cookies) > 0 {
 		h.text = append(h.text, "cookie: "...)
 		h.text = append(h.text, h.cookies...)
@@ -148,6 +182,25 @@ func (h *head) end() (ok bool) {
 	}
 	scheme := string(h.view(h.scheme))
 	return (scheme == "http" || scheme == "https") && len(path) > 0 && (path[0] == '/' || string(path) == "*" && string(method) == "OPTIONS")
+}
+
+// statusCode is what :status says; 0 if it is none, or 101, which HTTP/2 does not have (RFC 9113, section 8.6).
+func (h *head) statusCode() int {
+	v := h.view(h.status)
+	if len(v) != 3 || string(v) == "101" {
+		return 0
+	}
+	n := 0
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		n = 10*n + int(c-'0')
+	}
+	if n < 100 || n > 599 {
+		return 0
+	}
+	return n
 }
 
 func (h *head) view(s span) []byte { return h.pseudo[s.at:s.end] }

@@ -17,7 +17,8 @@ type input struct {
 	buf  []byte
 	r, w int
 
-	want int // of the read that is under way
+	took bool // something has come since somebody looked
+	want int  // of the read that is under way
 	n    int
 	err  error
 }
@@ -113,6 +114,7 @@ func (in *input) read(n int) (int, error) {
 		return 0, err
 	}
 	in.w += in.n
+	in.took = in.took || in.n > 0
 	return in.n, in.err
 }
 
@@ -121,11 +123,13 @@ func (in *input) readBuffered() (int, error) {
 		n, err := in.nc.Read(in.few[:])
 		if n > 0 {
 			in.w += copy(in.room(in.want), in.few[:n])
+			in.took = true
 		}
 		return n, err
 	}
 	n, err := in.nc.Read(in.room(in.want))
 	in.w += n
+	in.took = in.took || n > 0
 	return n, err
 }
 

@@ -14,18 +14,18 @@ type opening struct {
 	stream   uint32 // 0: there is none
 	head     *head
 	own      head    // for what is no new request: trailers, and what is only decoded
-	s        *Stream // of a new request
+	s        *Stream // of a new request; a server's
 	end      bool    // END_STREAM
 	selfish  bool    // its priority depends on itself
 	encoded  int     // bytes so far
 	trailers bool
 }
 
-func (c *Conn) takeHeaders(h header, p []byte) error {
+func (c *base) takeHeaders(h header, p []byte) error {
 	c.mu.Lock()
 	c.gate.sent(h, mono.Now)
-	known := h.stream <= c.last
 	c.mu.Unlock()
+	c.stirred = true
 	if h.stream%2 == 0 {
 		return connError(ProtocolError)
 	}
@@ -42,19 +42,14 @@ func (c *Conn) takeHeaders(h header, p []byte) error {
 		o.selfish = binary.BigEndian.Uint32(p)&maxStreamID == h.stream
 		p = p[5:]
 	}
-	if o.trailers = known; known {
-		o.head = &o.own
-	} else {
-		o.s = c.o.acquire()
-		o.s.begin(c, h.stream)
-		o.head = &o.s.head
+	if err := c.side.beginHead(); err != nil {
+		return err
 	}
-	o.head.begin(c.o.HeadBytes, known)
 	c.dec.SetEmitEnabled(true)
 	return c.decode(h, p)
 }
 
-func (c *Conn) takeContinuation(h header, p []byte) error {
+func (c *base) takeContinuation(h header, p []byte) error {
 	c.mu.Lock()
 	c.gate.sent(h, mono.Now)
 	err := c.calmLocked()
@@ -66,16 +61,16 @@ func (c *Conn) takeContinuation(h header, p []byte) error {
 }
 
 // field takes a field of the head that comes.
-func (c *Conn) field(f hpack.HeaderField) {
+func (c *base) field(f hpack.HeaderField) {
 	if !c.opening.head.add(f.Name, f.Value) {
 		c.dec.SetEmitEnabled(false) // the table goes on
 	}
 }
 
 // decode takes a piece of a head.
-func (c *Conn) decode(h header, p []byte) error {
+func (c *base) decode(h header, p []byte) error {
 	o := &c.opening
-	if o.encoded += len(p); o.encoded > mostEncoded(c.o) {
+	if o.encoded += len(p); o.encoded > c.mostEncoded() {
 		return connError(EnhanceYourCalm)
 	}
 	_, err := c.dec.Write(p)
@@ -90,12 +85,30 @@ func (c *Conn) decode(h header, p []byte) error {
 	case !h.has(flagEndHeaders):
 		return nil
 	}
-	ok := o.head.end() && !o.selfish
-	id, s := o.stream, o.s
-	o.stream, o.s = 0, nil
-	if o.trailers {
+	id := o.stream
+	o.stream = 0
+	return c.side.endHead(id, o.head.end() && !o.selfish)
+}
+
+func (c *Conn) beginHead() error {
+	o := &c.opening
+	if o.trailers = o.stream <= c.last; o.trailers { // this goroutine alone raises it
+		o.head = &o.own
+	} else {
+		o.s = c.o.acquire()
+		o.s.begin(c, o.stream)
+		o.head = &o.s.head
+	}
+	o.head.begin(c.most, o.trailers, false)
+	return nil
+}
+
+func (c *Conn) endHead(id uint32, ok bool) error {
+	if c.opening.trailers {
 		return c.known(id, ok)
 	}
+	s := c.opening.s
+	c.opening.s = nil
 	return c.open(s, id, ok)
 }
 
@@ -121,9 +134,7 @@ func (c *Conn) known(id uint32, ok bool) error {
 		c.blameLocked(s, ProtocolError)
 	default:
 		s.trailers = append(s.trailers, o.own.text...)
-		s.remoteEnd = true
-		s.wholeLocked()
-		s.readable.Signal()
+		s.endRemoteLocked()
 	}
 	c.kickLocked()
 	return c.calmLocked()
@@ -146,7 +157,7 @@ func (c *Conn) open(s *Stream, id uint32, ok bool) error {
 		return err
 	}
 	s.body, s.remoteEnd, s.left, s.sendWindow = !end, end, s.Length(), c.peerWindow
-	c.streams[id] = s
+	c.streams[id] = &s.stream
 	c.running++
 	c.quiet = false
 	waiting := c.idle > 0

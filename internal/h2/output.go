@@ -17,14 +17,14 @@ type output struct {
 	out      []byte
 	flushing bool      // somebody writes, and will write what is added
 	flushed  sync.Cond // flushing has become false
-	turns    []*Stream // that wait for room, or for the connection's window
+	turns    []*stream // that wait for room, or for the connection's window
 	writeBy  mono.Time // the socket's deadline
 
 	send func(fd uintptr) bool // writes rest, as far as the socket takes it
 	rest []byte                // of who flushes
 }
 
-// Bounds of what may wait for a client that does not read: of streams' frames, and with the connection's own.
+// Bounds of what may wait for a peer that does not read: of streams' frames, and with the connection's own.
 const (
 	mostOut    = largeBuffer
 	mostQueued = mostOut + 64<<10
@@ -32,7 +32,7 @@ const (
 )
 
 // growLocked makes room for n bytes more.
-func (c *Conn) growLocked(n int) {
+func (c *base) growLocked(n int) {
 	need := len(c.out) + n
 	if need <= cap(c.out) || cap(c.out) >= largeBuffer {
 		return
@@ -49,7 +49,7 @@ func (c *Conn) growLocked(n int) {
 }
 
 // roomLocked returns the output with room for what the connection itself has to say.
-func (c *Conn) roomLocked() []byte {
+func (c *base) roomLocked() []byte {
 	c.growLocked(128)
 	return c.out
 }
@@ -64,7 +64,7 @@ func freeOut(b []byte) {
 }
 
 // kickLocked has what was added written.
-func (c *Conn) kickLocked() {
+func (c *base) kickLocked() {
 	if !c.flushing && len(c.out) > 0 {
 		c.flushing = true
 		go c.flushFn()
@@ -72,7 +72,7 @@ func (c *Conn) kickLocked() {
 }
 
 // flushHereLocked writes what there is in the goroutine that has it, which costs less than another one, as far as that does not wait.
-func (c *Conn) flushHereLocked() {
+func (c *base) flushHereLocked() {
 	b := c.out
 	c.out = nil
 	c.passLocked()
@@ -98,7 +98,7 @@ func (c *Conn) flushHereLocked() {
 }
 
 // sendRest is tried once. It cannot block, so the scheduler is not told.
-func (c *Conn) sendRest(fd uintptr) bool {
+func (c *base) sendRest(fd uintptr) bool {
 	for len(c.rest) > 0 {
 		n, _, err := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.rest))), uintptr(len(c.rest)), syscall.MSG_NOSIGNAL, 0, 0)
 		switch err {
@@ -113,7 +113,7 @@ func (c *Conn) sendRest(fd uintptr) bool {
 }
 
 // flush writes what there is until there is no more.
-func (c *Conn) flush() {
+func (c *base) flush() {
 	runtime.Gosched() // others that are ready add what they have
 	c.mu.Lock()
 	for len(c.out) > 0 {
@@ -137,15 +137,15 @@ func (c *Conn) flush() {
 }
 
 // stallLocked bounds the write that comes. It costs a call on the socket once in a while.
-func (c *Conn) stallLocked() {
-	if now := mono.Now(); c.err == nil && c.writeBy < now.Add(c.o.Stall) {
-		c.writeBy = now.Add(c.o.Stall + c.o.Stall/2)
-		c.nc.SetWriteDeadline(time.Now().Add(c.o.Stall + c.o.Stall/2)) //nolint:errcheck // the write reports it
+func (c *base) stallLocked() {
+	if now := mono.Now(); c.err == nil && c.writeBy < now.Add(c.stall) {
+		c.writeBy = now.Add(c.stall + c.stall/2)
+		c.nc.SetWriteDeadline(time.Now().Add(c.stall + c.stall/2)) //nolint:errcheck // the write reports it
 	}
 }
 
-// write writes all of b. A client in clear text that takes some of it in time may go on.
-func (c *Conn) write(b []byte) error {
+// write writes all of b. A peer in clear text that takes some of it in time may go on.
+func (c *base) write(b []byte) error {
 	for {
 		n, err := c.nc.Write(b)
 		if err == nil {
@@ -166,7 +166,7 @@ func (c *Conn) write(b []byte) error {
 }
 
 // turnLocked waits until s may add a frame with want bytes of data, or as many of them as it returns; a frame without any needs no window.
-func (s *Stream) turnLocked(want int) (n int, err error) {
+func (s *stream) turnLocked(want int) (n int, err error) {
 	c := s.c
 	for given := false; ; given = !s.queued {
 		if err := s.writeErrLocked(); err != nil {
@@ -178,8 +178,7 @@ func (s *Stream) turnLocked(want int) (n int, err error) {
 		case want > 0 && s.sendWindow <= 0:
 			c.passLocked()
 		case (given || want == 0 || len(c.turns) == 0) && c.fitsLocked(want):
-			room := mostOut - len(c.out) - frameHeader
-			return max(0, min(want, maxFrame, room, int(s.sendWindow), int(c.sendWindow))), nil
+			return s.mayLocked(want), nil
 		case !s.queued:
 			s.queued = true
 			c.turns = append(c.turns, s)
@@ -189,7 +188,13 @@ func (s *Stream) turnLocked(want int) (n int, err error) {
 	}
 }
 
-func (s *Stream) writeErrLocked() error {
+// mayLocked is how many of want bytes the next frame may hold.
+func (s *stream) mayLocked(want int) int {
+	room := mostOut - len(s.c.out) - frameHeader
+	return max(0, min(want, maxFrame, room, int(s.sendWindow), int(s.c.sendWindow)))
+}
+
+func (s *stream) writeErrLocked() error {
 	if s.err == nil && s.localEnd {
 		return errEnded
 	}
@@ -197,12 +202,12 @@ func (s *Stream) writeErrLocked() error {
 }
 
 // fitsLocked reports whether a frame of a body of which want bytes are left may be added.
-func (c *Conn) fitsLocked(want int) bool {
+func (c *base) fitsLocked(want int) bool {
 	return len(c.out)+frameHeader+min(want, leastPiece) <= mostOut && (want == 0 || c.sendWindow > 0)
 }
 
 // passLocked gives the next of those that wait a turn, if it has use for one.
-func (c *Conn) passLocked() {
+func (c *base) passLocked() {
 	for i, s := range c.turns {
 		want := 0
 		if s.needsWindow {
@@ -217,7 +222,7 @@ func (c *Conn) passLocked() {
 	}
 }
 
-func (c *Conn) unqueueLocked(s *Stream) {
+func (c *base) unqueueLocked(s *stream) {
 	for i, t := range c.turns {
 		if t == s {
 			c.turns = append(c.turns[:i], c.turns[i+1:]...)

@@ -24,18 +24,18 @@ func (c *Conn) finish(s *Stream) (waits bool) {
 	if s.err == nil {
 		switch {
 		case !whole:
-			c.resetLocked(s, InternalError)
-		case !s.settling:
-			c.resetLocked(s, NoError)
+			c.tellResetLocked(&s.stream, InternalError)
+		case !s.whole:
+			c.tellResetLocked(&s.stream, NoError)
 		}
-		c.closeLocked(s, errCut, false)
+		c.closeLocked(&s.stream, errCut, false)
 	}
 	if whole {
 		c.gate.served(body)
 	} else if gone {
 		c.gate.left(mono.Now())
 	}
-	if s.settling {
+	if s.whole {
 		c.settling--
 	}
 	if c.running--; c.running == 0 {
@@ -51,16 +51,4 @@ func (c *Conn) finish(s *Stream) (waits bool) {
 	c.mu.Unlock()
 	c.o.release(s)
 	return waits
-}
-
-// closeLocked ends a stream. Whoever waits in it is told why; gone: by its client's doing.
-func (c *Conn) closeLocked(s *Stream, why error, gone bool) {
-	delete(c.streams, s.id)
-	s.err = why
-	s.dropLocked()
-	s.readable.Signal()
-	s.writable.Signal()
-	if gone && !s.gone.Swap(true) && c.o.Gone != nil {
-		c.o.Gone(s)
-	}
 }

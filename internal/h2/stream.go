@@ -15,21 +15,28 @@ type Stream struct {
 	Owner any
 
 	head
-	c    *Conn
-	id   uint32
+	stream
 	gone atomic.Bool
+}
 
-	// Under the connection's lock.
+// stream is what both ends of one have in common: what has come and was not read, and how much may be sent. All of it is under the connection's lock.
+type stream struct {
+	c      *base
+	id     uint32
+	served *Stream // of a server
+	call   *Call   // of a client
+
 	in          []byte // of the body, not read yet, from r on
 	r           int
 	left        int64 // what Content-Length says of the body that has not come; -1: nothing
 	recvWindow  int64
-	owed        int64 // bytes that were read, and that the client may not know of
+	owed        int64 // bytes that were read, and that the peer may not know of
 	sendWindow  int64
-	body        bool  // it has one
-	remoteEnd   bool  // the client has sent all
-	localEnd    bool  // the answer is whole
-	settling    bool  // both, and the handler has not returned
+	body        bool  // the request has one
+	headed      bool  // the peer's head has come
+	remoteEnd   bool  // the peer has sent all
+	localEnd    bool  // all is said here
+	whole       bool  // both
 	readErr     error // CloseRead
 	err         error // it is over
 	needsWindow bool  // in turns: for data
@@ -68,14 +75,21 @@ func (o *Options) release(s *Stream) {
 
 // begin makes s the stream of that number.
 func (s *Stream) begin(c *Conn, id uint32) {
+	s.gone.Store(false)
+	s.served = s
+	s.stream.begin(&c.base)
+	s.id, s.headed = id, true
+}
+
+// begin makes s a stream of c.
+func (s *stream) begin(c *base) {
 	if cap(s.in) > mostKept {
 		s.in = nil
 	}
-	s.c, s.id = c, id
-	s.gone.Store(false)
+	s.c = c
 	s.in, s.r, s.trailers = s.in[:0], 0, s.trailers[:0]
 	s.recvWindow, s.owed = streamWindow, 0
-	s.body, s.remoteEnd, s.localEnd, s.settling, s.needsWindow = false, false, false, false, false
+	s.body, s.headed, s.remoteEnd, s.localEnd, s.whole, s.needsWindow = false, false, false, false, false, false
 	s.readErr, s.err = nil, nil
 	s.readable.L, s.writable.L = &c.mu, &c.mu
 }
@@ -86,8 +100,8 @@ func (s *Stream) HasBody() bool { return s.body }
 // IsGone reports whether the client has left the stream: it has reset it, or had it reset, or the connection has ended.
 func (s *Stream) IsGone() bool { return s.gone.Load() }
 
-// Read waits for bytes of the body. The client may send more as they are read. io.EOF is the end.
-func (s *Stream) Read(p []byte) (int, error) {
+// Read waits for bytes of the body. The peer may send more as they are read. io.EOF is the end; it may come with the last bytes.
+func (s *stream) Read(p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,25 +109,28 @@ func (s *Stream) Read(p []byte) (int, error) {
 		switch {
 		case s.readErr != nil:
 			return 0, s.readErr
-		case s.err != nil:
-			return 0, s.err
-		case s.r < len(s.in):
+		case s.r < len(s.in): // not if err is to end it at once: nothing is left then
 			n := copy(p, s.in[s.r:])
 			if s.r += n; s.r == len(s.in) {
 				s.in, s.r = s.in[:0], 0
 			}
 			s.tookLocked(n)
 			c.kickLocked()
+			if s.remoteEnd && s.r == len(s.in) && s.err == nil {
+				return n, io.EOF
+			}
 			return n, nil
-		case s.remoteEnd:
+		case s.remoteEnd && (s.err == nil || c.client):
 			return 0, io.EOF
+		case s.err != nil:
+			return 0, s.err
 		}
 		s.readable.Wait()
 	}
 }
 
 // Trailers returns the fields behind the body, as Fields does. Only after Read has returned io.EOF.
-func (s *Stream) Trailers() []byte { return s.trailers }
+func (s *stream) Trailers() []byte { return s.trailers }
 
 // CloseRead ends the read that waits, and all later ones: the stream brings nothing more.
 func (s *Stream) CloseRead() {
@@ -130,8 +147,8 @@ func (s *Stream) Reset() {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	if s.err == nil {
-		s.c.resetLocked(s, InternalError)
-		s.c.closeLocked(s, errCut, false)
+		s.c.tellResetLocked(&s.stream, InternalError)
+		s.c.closeLocked(&s.stream, errCut, false)
 		s.c.kickLocked()
 	}
 }
@@ -145,9 +162,9 @@ func (s *Stream) WriteHead(status int, fields []Field, end bool) error {
 }
 
 // WriteTrailers adds the fields that end an answer.
-func (s *Stream) WriteTrailers(fields []Field) error { return s.writeFields(0, fields, true) }
+func (s *stream) WriteTrailers(fields []Field) error { return s.writeFields(0, fields, true) }
 
-func (s *Stream) writeFields(status int, fields []Field, end bool) error {
+func (s *stream) writeFields(status int, fields []Field, end bool) error {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -196,7 +213,7 @@ func endHead(b []byte, at int) []byte {
 }
 
 // WriteData adds a piece of an answer's body, as far as it must in several frames, and waits for windows and room. end: it is the last.
-func (s *Stream) WriteData(p []byte, end bool) error {
+func (s *stream) WriteData(p []byte, end bool) error {
 	if len(p) == 0 && !end {
 		return nil
 	}
@@ -208,27 +225,34 @@ func (s *Stream) WriteData(p []byte, end bool) error {
 		if err != nil {
 			return err
 		}
-		flags := uint8(0)
-		if end && n == len(p) {
-			flags = flagEndStream
-		}
-		c.growLocked(frameHeader + n)
-		c.out = append(appendHeader(c.out, n, frameData, flags, s.id), p[:n]...)
-		s.sendWindow -= int64(n)
-		c.sendWindow -= int64(n)
-		c.gate.said(n)
-		if p = p[n:]; len(p) == 0 {
-			s.localEnd = end
-			s.wholeLocked()
-			c.passLocked()
+		last := n == len(p)
+		s.addLocked(p[:n], end && last)
+		if p = p[n:]; last {
 			return nil
 		}
-		c.passLocked()
 	}
 }
 
+// addLocked adds a frame of data.
+func (s *stream) addLocked(p []byte, end bool) {
+	c, flags := s.c, uint8(0)
+	if end {
+		flags = flagEndStream
+	}
+	c.growLocked(frameHeader + len(p))
+	c.out = append(appendHeader(c.out, len(p), frameData, flags, s.id), p...)
+	s.sendWindow -= int64(len(p))
+	c.sendWindow -= int64(len(p))
+	c.gate.said(len(p))
+	if end {
+		s.localEnd = true
+		s.wholeLocked()
+	}
+	c.passLocked()
+}
+
 // Flush sends what was added. It does not wait.
-func (s *Stream) Flush() {
+func (s *stream) Flush() {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -245,20 +269,27 @@ func (s *Stream) Flush() {
 	c.flushHereLocked()
 }
 
+// endRemoteLocked takes note that the peer has sent all.
+func (s *stream) endRemoteLocked() {
+	s.remoteEnd = true
+	s.wholeLocked()
+	s.readable.Signal()
+}
+
 // wholeLocked takes note of an exchange that is whole: the stream is closed, and its client may open another instead, though its handler has
 // not returned.
-func (s *Stream) wholeLocked() {
-	if s.localEnd && s.remoteEnd && !s.settling {
-		s.settling = true
-		s.c.settling++
+func (s *stream) wholeLocked() {
+	if s.localEnd && s.remoteEnd && !s.whole {
+		s.whole = true
 		s.c.past.add(s.id, endedByBoth)
 		delete(s.c.streams, s.id)
+		s.c.side.wholeLocked(s)
 	}
 }
 
-// tookLocked lets the client send n bytes more.
-func (s *Stream) tookLocked(n int) {
-	s.c.oweLocked(n)
+// tookLocked lets the peer send n bytes more.
+func (s *stream) tookLocked(n int) {
+	s.c.readLocked(n)
 	if s.remoteEnd || s.err != nil {
 		return
 	}
@@ -270,14 +301,22 @@ func (s *Stream) tookLocked(n int) {
 }
 
 // dropLocked forgets what has come and was not read.
-func (s *Stream) dropLocked() {
-	s.c.oweLocked(len(s.in) - s.r)
+func (s *stream) dropLocked() {
+	s.c.readLocked(len(s.in) - s.r)
 	s.in, s.r = s.in[:0], 0
 }
 
+// readLocked takes note of n bytes that are in memory no more. Towards a server the connection's window is none of what waits here, or streams
+// that nobody reads would stop the others.
+func (c *base) readLocked(n int) {
+	if !c.client {
+		c.oweLocked(n)
+	}
+}
+
 // oweLocked gives n bytes of the connection's window back, if not at once.
-func (c *Conn) oweLocked(n int) {
-	if c.owed += int64(n); c.owed >= connWindow/4 && c.err == nil {
+func (c *base) oweLocked(n int) {
+	if c.owed += int64(n); c.owed >= c.mostWindow/4 && c.err == nil {
 		c.out = appendWindowUpdate(c.roomLocked(), 0, c.owed)
 		c.recvWindow += c.owed
 		c.owed = 0
@@ -285,7 +324,7 @@ func (c *Conn) oweLocked(n int) {
 }
 
 // putLocked takes a piece of the body.
-func (s *Stream) putLocked(p []byte) {
+func (s *stream) putLocked(p []byte) {
 	if len(s.in)+len(p) > cap(s.in) && s.r >= len(s.in)/2 {
 		s.in = s.in[:copy(s.in, s.in[s.r:])]
 		s.r = 0

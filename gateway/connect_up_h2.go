@@ -1,22 +1,18 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/sha1" //nolint:gosec // RFC 6455 wants it
 	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
-	_ "unsafe" // for go:linkname
 
+	"weir/internal/h2"
 	"weir/internal/http1"
 )
 
-// errNoExtendedConnect is what the library says of an endpoint whose first settings do not offer extended CONNECT (RFC 8441).
-//
-//go:linkname errNoExtendedConnect golang.org/x/net/http2.errExtendedConnectNotSupported
-var errNoExtendedConnect error
-
-// asked is a tunnel that was asked for: an upgrade of HTTP/1, which goes to an endpoint of HTTP/2 as an extended CONNECT.
+// asked is a tunnel that was asked for: an upgrade of HTTP/1, which goes to an endpoint of HTTP/2 as an extended CONNECT (RFC 8441).
 type asked struct {
 	protocol string
 	key      string // of a WebSocket: what the endpoint of HTTP/1 would have answered
@@ -28,20 +24,19 @@ func (r *round) askTunnel(h *http1.Head) {
 	if !ok || !h.UpgradeOpt {
 		return
 	}
-	req := r.request
-	r.tunnel = &asked{protocol: string(v), key: req.Header.Get("Sec-Websocket-Key")}
-	delete(req.Header, "Sec-Websocket-Key")
-	req.Method, req.ContentLength = http.MethodConnect, -1
-	req.Header[":protocol"] = []string{r.tunnel.protocol}
+	key, _ := h.Lookup("sec-websocket-key")
+	r.tunnel = &asked{protocol: string(v), key: string(key)}
+	r.asked.Method, r.asked.Protocol = []byte(http.MethodConnect), v
 }
 
 // appendSwitch writes the answer that opens the tunnel as HTTP/1 does.
-func (r *round) appendSwitch(b []byte) []byte {
-	h := r.resp.Header
-	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Content-Length", "Sec-Websocket-Accept"} {
-		delete(h, name)
+func (r *round) appendSwitch(b []byte, a *h2.Answer) []byte {
+	b = appendStatus(b, http.StatusSwitchingProtocols, "Switching Protocols")
+	for line := range bytes.Lines(a.Fields) {
+		if !bytes.HasPrefix(line, []byte("sec-websocket-accept:")) {
+			b = append(b, line...)
+		}
 	}
-	b = appendHTTPFields(appendStatus(b, http.StatusSwitchingProtocols, "Switching Protocols"), h, "")
 	b = append(b, "Connection: Upgrade\r\nUpgrade: "...)
 	b = append(append(b, r.tunnel.protocol...), '\r', '\n')
 	if strings.EqualFold(r.tunnel.protocol, "websocket") {
@@ -49,30 +44,22 @@ func (r *round) appendSwitch(b []byte) []byte {
 		b = append(b, "Sec-WebSocket-Accept: "...)
 		b = append(base64.StdEncoding.AppendEncode(b, sum[:]), '\r', '\n')
 	}
-	r.answer.src = r.resp.Body
 	return append(b, '\r', '\n')
 }
 
 // CloseWrite ends what is sent; what is received may go on.
 func (r *round) CloseWrite() error {
-	if r.body == nil {
+	if r.tunnel == nil {
 		return errFraming
 	}
-	return r.body.Close()
+	err := r.own.WriteData(nil, true)
+	r.own.Flush()
+	return err
 }
 
 // refusedTunnel reports whether the endpoint could not even be asked for a tunnel.
 func (u *upconn) refusedTunnel() bool {
-	r := u.round
-	if r == nil || !r.sent {
-		return false
-	}
-	select {
-	case <-r.done:
-		return errors.Is(r.err, errNoExtendedConnect)
-	default:
-		return false
-	}
+	return u.round != nil && errors.Is(u.round.failed, h2.ErrNoConnect)
 }
 
 // plainTunnel asks by HTTP/1 for a tunnel that the endpoint does not take by HTTP/2. Over TLS it may choose that; in clear text it was said

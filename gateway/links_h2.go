@@ -1,26 +1,16 @@
 package gateway
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http2"
-
-	"weir/internal/http1"
+	"weir/internal/h2"
 	"weir/internal/mono"
 )
-
-//lint:file-ignore SA1019 why x/net's HTTP/2 and not net/http's: docs/adr/019-http2.md
-
-// errNotActedOn says that an endpoint has not begun with a request: it refused the stream, or was going away. It can be sent again
-// whatever its method is (RFC 9113, section 8.7).
-var errNotActedOn = errors.New("the endpoint did not accept the stream")
 
 // links are the HTTP/2 connections to one endpoint. There is one, and another when that has all the streams it may. The zero value has none.
 type links struct {
@@ -45,18 +35,19 @@ type linkDial struct {
 
 // link is one of them.
 type link struct {
-	cc        *http2.ClientConn
-	transport *http2.Transport
-	identity  string
-	scheme    string
-	dead      atomic.Bool // it takes no more streams
+	conn     *h2.Client
+	identity string
+	scheme   []byte
 }
 
-// How a link is looked after. A write that waits holds up all others on the link, whatever their deadlines are.
+// How a link is looked after, and what it may take.
 const (
-	linkQuiet = 15 * time.Second // without a frame, after which the endpoint is asked whether it is still there
-	linkDead  = 5 * time.Second  // without an answer to that, or while a write waits
-	plainFor  = time.Minute      // an endpoint that chose HTTP/1 is offered HTTP/2 again
+	linkQuiet   = 15 * time.Second // without a frame, after which the endpoint is asked whether it is still there
+	linkDead    = 5 * time.Second  // without an answer to that, or while a write waits
+	linkHead    = 30 * time.Second // for the rest of a head, which all other streams wait for
+	linkStreams = 1000             // at once, whatever the endpoint allows
+	linkFrames  = 2000             // of the endpoint that ask for nothing, at once
+	plainFor    = time.Minute      // an endpoint that chose HTTP/1 is offered HTTP/2 again
 )
 
 // multiplexes reports whether the endpoint may speak HTTP/2.
@@ -76,11 +67,7 @@ func (u *upstream) stream(now mono.Time, d *dialConf) (*upconn, error) {
 	if l == nil {
 		return nil, err
 	}
-	c := &upconn{up: u, identity: d.identity, round: newRound(l)}
-	c.Conn, c.final = c.round, true
-	c.round.wire = &c.wire
-	c.rd = http1.NewReader(&c.wire)
-	return c, nil
+	return acquireRound(u, l), nil
 }
 
 // link returns a link with a stream reserved. Only one at a time is made: who needs it waits for it, and fails with it.
@@ -92,17 +79,15 @@ func (u *upstream) link(now mono.Time, d *dialConf) (*link, error) {
 			s.mu.Unlock()
 			return nil, nil
 		}
-		old := s.pruneLocked(d.identity)
 		for _, l := range s.open {
-			if l.cc.ReserveNewRequest() {
+			if l.identity == d.identity && l.conn.Reserve() {
 				s.mu.Unlock()
-				retire(old)
 				return l, nil
 			}
 		}
+		s.pruneLocked(d.identity)
 		if made := s.dialing; made != nil {
 			s.mu.Unlock()
-			retire(old)
 			if <-made.done; made.err != nil && made.identity == d.identity { // no longer than a dial may take
 				return nil, made.err
 			}
@@ -110,13 +95,11 @@ func (u *upstream) link(now mono.Time, d *dialConf) (*link, error) {
 		}
 		if dials++; dials > linkTries {
 			s.mu.Unlock()
-			retire(old)
 			return nil, errNoStreams
 		}
 		made := &linkDial{identity: d.identity, done: make(chan struct{})}
 		s.dialing = made
 		s.mu.Unlock()
-		retire(old)
 		l, err := u.dialLink(d)
 		s.mu.Lock()
 		s.dialing, made.err = nil, err
@@ -134,15 +117,16 @@ func (u *upstream) link(now mono.Time, d *dialConf) (*link, error) {
 
 // dialLink makes a link and lists it; nil if the endpoint chose HTTP/1.
 func (u *upstream) dialLink(d *dialConf) (*link, error) {
+	until := time.Now().Add(d.timeout)
 	nc, secure, err := u.connect(d, nil)
 	if err != nil {
 		return nil, err
 	}
 	if secure == nil {
-		return u.adopt(d, nc)
+		return u.adopt(d, nc, until)
 	}
 	if secure.ConnectionState().NegotiatedProtocol == "h2" {
-		return u.adopt(d, secure)
+		return u.adopt(d, secure, until)
 	}
 	secure.Close() //nolint:errcheck // it is of no more use
 	if d.protocol == "auto" {
@@ -151,30 +135,20 @@ func (u *upstream) dialLink(d *dialConf) (*link, error) {
 	return nil, errors.Join(errHandshake, errors.New("the endpoint does not speak HTTP/2"))
 }
 
-// streamWindow is what an endpoint may send of an answer before a client has taken it.
-const streamWindow = 256 << 10
-
-// adopt makes a link of a connection. What an endpoint has sent and no client has taken yet is at most streamWindow for each stream; all
-// streams together have no window of their own, or clients that do not read would stop the others.
-func (u *upstream) adopt(d *dialConf, nc net.Conn) (*link, error) {
-	l := &link{identity: d.identity, scheme: "http"}
+// adopt makes a link of a connection whose endpoint says until then how much it takes. A link that is asked before that may be asked for too
+// much, or for what the endpoint does not know.
+func (u *upstream) adopt(d *dialConf, nc net.Conn, until time.Time) (*link, error) {
+	l := &link{identity: d.identity, scheme: []byte("http")}
 	if d.tls != nil {
-		l.scheme = "https"
+		l.scheme = []byte("https")
 	}
-	t, err := http2.ConfigureTransports(&http.Transport{HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: streamWindow}})
-	if err != nil {
-		nc.Close() //nolint:errcheck // the error to report is the other
-		return nil, err
+	l.conn = h2.NewClient(nc, &h2.ClientOptions{
+		Streams: linkStreams, HeadBytes: upstreamLimits.Bytes, HeadTimeout: linkHead, IdleTimeout: d.idleTimeout, Quiet: linkQuiet, Dead: linkDead, ControlFrames: linkFrames,
+	})
+	go u.serveLink(l)
+	if err := l.conn.Ready(until); err != nil {
+		return nil, fmt.Errorf("settings of HTTP/2 are waited for: %w", err)
 	}
-	t.ConnPool, t.AllowHTTP, t.DisableCompression, t.MaxHeaderListSize = l, true, true, uint32(upstreamLimits.Bytes)
-	t.IdleConnTimeout, t.ReadIdleTimeout, t.PingTimeout, t.WriteByteTimeout = d.idleTimeout, linkQuiet, linkDead, linkDead
-	l.transport = t
-	cc, err := l.transport.NewClientConn(nc)
-	if err != nil {
-		nc.Close() //nolint:errcheck // the error to report is the other
-		return nil, err
-	}
-	l.cc = cc
 	s := &u.links
 	s.mu.Lock()
 	closed := s.closed
@@ -183,65 +157,37 @@ func (u *upstream) adopt(d *dialConf, nc net.Conn) (*link, error) {
 	}
 	s.mu.Unlock()
 	if closed {
-		l.retire()
+		l.conn.Retire()
 		return nil, net.ErrClosed
 	}
 	return l, nil
 }
 
-// pruneLocked forgets links that take no more streams, and returns those of another identity, which are to be retired.
-func (s *links) pruneLocked(identity string) (old []*link) {
+// serveLink reads what the endpoint says, to the link's end.
+func (u *upstream) serveLink(l *link) {
+	if why, by := l.conn.Serve(); why != h2.NoFlood {
+		if unsaid, ok := u.pool.gw.floods.may(mono.Now()); ok {
+			u.pool.gw.log.Warn("a connection of HTTP/2 was ended for a flood", "pool", u.pool.name, "endpoint", u.endpoint.Address(), "frame", by.String(), "unsaid", unsaid)
+		}
+	}
+}
+
+// pruneLocked forgets links that take no more streams, and retires those of another identity: each ends when the last of its streams does.
+func (s *links) pruneLocked(identity string) {
 	s.open = slices.DeleteFunc(s.open, func(l *link) bool {
 		if l.identity != identity {
-			old = append(old, l)
+			l.conn.Retire()
 			return true
 		}
-		return l.dead.Load()
+		return !l.conn.Usable()
 	})
-	return old
-}
-
-// retire closes links, each when the last of its streams has ended. It may have to wait for a write, and is called without a lock.
-func retire(old []*link) {
-	for _, l := range old {
-		l.retire()
-	}
-}
-
-func (l *link) retire() {
-	l.cc.SetDoNotReuse()
-	if st := l.cc.State(); st.StreamsActive+st.StreamsReserved == 0 {
-		l.cc.Close() //nolint:errcheck // it is of no more use
-	}
 }
 
 func (s *links) close() {
 	s.mu.Lock()
-	old := s.open
-	s.closed, s.open = true, nil
-	s.mu.Unlock()
-	retire(old)
-}
-
-// taken is in the context of a request that was given its link.
-type taken struct{}
-
-// GetClientConn gives the library the link for a request, once: it asks again for one that was not acted on, and what becomes of that is
-// not its to decide.
-func (l *link) GetClientConn(req *http.Request, _ string) (*http2.ClientConn, error) {
-	given := req.Context().Value(taken{}).(*bool)
-	if *given {
-		return nil, errNotActedOn
+	defer s.mu.Unlock()
+	for _, l := range s.open {
+		l.conn.Retire()
 	}
-	*given = true
-	return l.cc, nil
-}
-
-// MarkDead is told by the library that the connection has ended, or is about to.
-func (l *link) MarkDead(*http2.ClientConn) { l.dead.Store(true) }
-
-// release gives back the reservation of a stream that was not used.
-func (l *link) release() {
-	req := (&http.Request{}).WithContext(context.Background())
-	l.cc.RoundTrip(req) //nolint:errcheck // it is no request
+	s.closed, s.open = true, nil
 }

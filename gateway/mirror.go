@@ -81,16 +81,25 @@ func (p *pool) send(s *shadow) {
 	if timeout <= 0 {
 		timeout = longStall
 	}
-	if !p.gw.live.track(u) {
+	if p.ask(s, u, &lease, now, timeout) {
+		up.put(u, mono.Now())
+	} else {
 		up.drop(u)
-		return
+	}
+}
+
+// ask sends a copy over u and reads its answer, and reports whether u can be used again.
+func (p *pool) ask(s *shadow, u *upconn, lease *balancer.Lease, now mono.Time, timeout time.Duration) bool {
+	if !p.gw.live.track(u) {
+		return false
 	}
 	defer p.gw.live.untrack(u)
 	u.readBy(now.Add(timeout))
 	u.writeBy(now.Add(timeout))
 	var head http1.Head
 	var body http1.Body
-	if _, err = u.Write(s.request); err == nil {
+	_, err := u.Write(s.request)
+	if err == nil {
 		err = u.rd.ReadResponse(&head, upstreamLimits)
 		for err == nil && head.Status < 200 && head.Status != 101 {
 			u.rd.Unpin()
@@ -99,18 +108,13 @@ func (p *pool) send(s *shadow) {
 	}
 	if err != nil || head.Status == 101 {
 		lease.Report(balancer.Fault, mono.Now().Sub(now), mono.Now())
-		up.drop(u)
-		return
+		return false
 	}
 	at := mono.Now()
 	lease.Report(balancer.Success, at.Sub(now), at)
 	body.Response(&head, &u.rd, upstreamLimits, s.toHead)
 	s.take(u, &head, &body, at)
-	if body.Done() && !head.Close && head.Minor == 1 && !body.UntilClose() && u.rd.Buffered() == 0 {
-		up.put(u, mono.Now())
-		return
-	}
-	up.drop(u)
+	return body.Done() && !head.Close && head.Minor == 1 && !body.UntilClose() && u.rd.Buffered() == 0
 }
 
 // take reads the answer to its end.

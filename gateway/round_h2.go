@@ -2,63 +2,90 @@ package gateway
 
 import (
 	"bytes"
-	"context"
-	"errors"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
-	"net/url"
 	"os"
 	"sync"
-	"sync/atomic"
 
+	"weir/internal/h2"
 	"weir/internal/http1"
 )
 
-//lint:file-ignore SA1019 why x/net's HTTP/2 and not net/http's: docs/adr/019-http2.md
-
 // round is a stream to an endpoint as a connection of HTTP/1 for one request: what is written is taken apart and sent on the stream, and
-// reads give the answer as HTTP/1 writes it. It is the counterpart of stream.
+// reads give the answer as HTTP/1 writes it. It is the counterpart of stream, and as that has no goroutine and no buffer for bodies; and when it is
+// over it is another one, of whatever endpoint, unless somebody else may still look at it.
 type round struct {
-	link   *link
-	wire   *wire // that reads and writes; its due instants are what counts
-	ctx    context.Context
-	cancel context.CancelFunc
-	given  bool        // the link, to the library
-	wrote  atomic.Bool // the library has written the head
+	own  h2.Call
+	up   upconn
+	link *link
 
-	sent    bool // the head was written, and the request is under way
-	framing unframer
-	request *http.Request
+	sent    bool  // the head was written, or could not be
+	failed  error // why it could not be, or the answer not be had
+	request http1.Head
+	asked   h2.Request
+	toHead  bool
 	tunnel  *asked // the request asks for a tunnel; nil: it does not
+	framing unframer
+	piece   []byte     // of the body; not sent yet, as it may be the last
+	fields  []h2.Field // trailers
 
-	mu   sync.Mutex     // for who sets body, and who reads it elsewhere than in writes
-	body *io.PipeWriter // of a request that was not whole in the first write
+	here chan struct{} // closed when rest is sent; nil: there is none
+	rest []byte        // of a body that came with its head, and that there was no window for
 
-	interim chan []byte // heads of 1xx answers
-	done    chan struct{}
-	resp    *http.Response // after done
-	err     error          // after done
-	head    []byte         // of the answer; not read yet
-	answer  chunker
-	begun   bool // the answer's head was made
+	lines  []byte // of the answer
+	head   []byte // of lines; not read yet
+	answer chunker
+	begun  bool // the answer's head was made
+	more   bool // and something behind it is here
 
 	alarms
 }
 
-// errTooLong is what is left that a head cannot be sent for: the endpoint says how much it takes (RFC 9113, section 6.5.2).
-var errTooLong = errors.New("the head is longer than the endpoint takes")
+// That a head was not sent for, and errTooLong: the endpoint says how much it takes (RFC 9113, section 6.5.2).
+var (
+	errNotActedOn = h2.ErrNotActedOn
+	errTooLong    = h2.ErrTooLong
+)
 
-func newRound(l *link) *round {
-	r := &round{link: l, interim: make(chan []byte, maxInterim), done: make(chan struct{})}
-	ctx := context.WithValue(context.Background(), taken{}, &r.given)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: r.got1xx, WroteHeaders: func() { r.wrote.Store(true) }})
-	r.ctx, r.cancel = context.WithCancel(ctx)
-	r.reading.check = func() error { return r.wire.lateRead(os.ErrDeadlineExceeded) }
-	r.reading.cut, r.writing.cut = r.abandon, r.abandon
+var rounds = sync.Pool{New: func() any {
+	r := new(round)
+	r.reading.check = func() error { return r.up.lateRead(os.ErrDeadlineExceeded) }
+	r.reading.cut, r.writing.cut = r.own.Cancel, r.own.Cancel
+	r.answer.src, r.answer.trailers = &r.own, r.appendTrailers
+	r.up.round, r.up.Conn, r.up.final = r, r, true
+	r.up.rd = http1.NewReader(&r.up.wire)
 	return r
+}}
+
+// acquireRound returns a connection that is a stream of l, which was reserved.
+func acquireRound(u *upstream, l *link) *upconn {
+	r := rounds.Get().(*round)
+	r.own.Begin(l.conn)
+	r.link, r.sent, r.failed, r.toHead, r.tunnel, r.here, r.begun, r.more = l, false, nil, false, nil, nil, false, false
+	r.head, r.rest, r.fields = nil, r.rest[:0], r.fields[:0]
+	r.answer.chunked, r.answer.ended, r.answer.rest = false, false, r.answer.rest[:0]
+	r.reading.renew()
+	r.writing.renew()
+	c := &r.up
+	c.up, c.identity = u, l.identity
+	c.readBy(0)
+	c.writeBy(0)
+	c.rarmed.Store(0)
+	c.warmed, c.reads = 0, 0
+	return c
+}
+
+// release makes r free for another stream. Nobody else may know it.
+func (r *round) release() {
+	r.Close() //nolint:errcheck // it has none
+	clear(r.asked.Fields)
+	clear(r.fields)
+	r.asked, r.request.Buf, r.framing.head.Buf, r.piece = h2.Request{Fields: r.asked.Fields[:0]}, nil, nil, nil
+	if cap(r.lines) > http1.LargeBuffer {
+		r.lines = nil
+	}
+	r.link, r.up.up = nil, nil
+	rounds.Put(r)
 }
 
 // Write takes a request: its head with the first write, and whole chunks of its body with any.
@@ -66,7 +93,9 @@ func (r *round) Write(p []byte) (int, error) {
 	if err := r.writing.begin(); err != nil {
 		return 0, err
 	}
-	if err := r.writing.end(r.write(p)); err != nil {
+	err := r.write(p)
+	r.own.Flush()
+	if err = r.writing.end(err); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -76,250 +105,157 @@ func (r *round) write(p []byte) error {
 	if !r.sent {
 		return r.begin(p)
 	}
-	if r.body == nil {
-		return errFraming
+	if r.failed != nil {
+		return r.failed
+	}
+	if r.here != nil {
+		<-r.here
 	}
 	if r.tunnel != nil {
-		return r.sendPiece(p)
+		return r.own.WriteData(p, false)
+	}
+	if r.framing.done {
+		return errFraming
 	}
 	if err := r.framing.feed(p, r.sendPiece, r.setTrailer); err != nil {
 		return err
 	}
-	if r.framing.done {
-		return r.body.Close()
+	return r.sendEnd(r.own.WriteData)
+}
+
+// sendPiece sends a piece of the body, but for the one that may be the last.
+func (r *round) sendPiece(p []byte) error {
+	if before := r.piece; len(before) > 0 {
+		r.piece = p
+		return r.own.WriteData(before, false)
+	}
+	r.piece = p
+	return nil
+}
+
+// sendEnd sends what is left of a write, by send as far as that is data.
+func (r *round) sendEnd(send func(p []byte, end bool) error) error {
+	p, end := r.piece, r.framing.done && len(r.fields) == 0
+	r.piece = nil
+	if len(p) > 0 || end {
+		if err := send(p, end); err != nil {
+			return err
+		}
+	}
+	if r.framing.done && !end && len(r.rest) == 0 {
+		return r.own.WriteTrailers(r.fields)
 	}
 	return nil
 }
 
-func (r *round) sendPiece(p []byte) error {
-	_, err := r.body.Write(p)
-	return err
-}
-
 func (r *round) setTrailer(name, value []byte) {
-	key := canonical(name)
-	if _, announced := r.request.Trailer[key]; announced {
-		r.request.Trailer[key] = append(r.request.Trailer[key], string(value))
-	}
+	r.fields = append(r.fields, h2.Field{Name: name, Value: value})
 }
 
-// begin sends the request that p holds, with its body if that is there too.
+// begin sends the request that p holds, with its body if that is there too. It does not wait: an answer may come before there is room for all, and
+// the read tells of whatever goes wrong.
 func (r *round) begin(p []byte) error {
-	var h http1.Head
+	h := &r.request
 	h.Reset()
 	n, fault := h.ParseRequest(p, http1.Limits{Bytes: len(p) + 1, Fields: 1 << 15})
 	if fault != http1.None || n == 0 {
 		return errFraming
 	}
-	r.request = r.translate(&h)
-	if r.askTunnel(&h); r.tunnel != nil {
-		r.request.Body = r.openBody()
-	} else if r.framing.begin(&h, false); !r.framing.done {
-		var whole bytes.Buffer
-		if len(p) > n {
-			if err := r.framing.feed(p[n:], func(p []byte) error { whole.Write(p); return nil }, r.setTrailer); err != nil {
-				return err
-			}
-		}
-		if r.framing.done {
-			r.request.Body = io.NopCloser(&whole)
-		} else {
-			rest := r.openBody()
-			r.request.Body = struct {
-				io.Reader
-				io.Closer
-			}{io.MultiReader(&whole, rest), rest}
-		}
-	}
-	r.request.GetBody = func() (io.ReadCloser, error) { return http.NoBody, nil } // see link.GetClientConn
 	r.sent = true
-	go r.run()
+	r.translate(h)
+	r.framing.begin(h, r.tunnel != nil)
+	r.asked.End = r.framing.done && r.tunnel == nil
+	if r.failed = r.own.Ask(&r.asked); r.failed != nil || r.framing.done || len(p) == n {
+		return nil
+	}
+	if err := r.framing.feed(p[n:], r.addPiece, r.setTrailer); err != nil {
+		return err
+	}
+	if err := r.sendEnd(r.add); err == nil && len(r.rest) > 0 {
+		r.here = make(chan struct{})
+		go r.sendRest()
+	}
 	return nil
 }
 
-// openBody makes the body one that is written later.
-func (r *round) openBody() *io.PipeReader {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	rest, body := io.Pipe()
-	r.body = body
-	return rest
+// addPiece is sendPiece without waiting.
+func (r *round) addPiece(p []byte) error {
+	before := r.piece
+	r.piece = p
+	if len(before) == 0 {
+		return nil
+	}
+	return r.add(before, false)
 }
 
-// run waits for the answer's head. Close waits for it.
-func (r *round) run() {
-	defer close(r.done)
-	if r.resp, r.err = r.link.transport.RoundTrip(r.request); r.err != nil && r.headTooLong() {
-		r.err = errTooLong
+// add sends a piece as far as there is a window for it, and keeps the rest.
+func (r *round) add(p []byte, end bool) error {
+	if len(r.rest) == 0 {
+		n, err := r.own.AddData(p, end)
+		if err != nil {
+			return nil // the read tells
+		}
+		p = p[n:]
 	}
-	if r.err != nil && r.body != nil {
-		r.body.CloseWithError(r.err) //nolint:errcheck // it has none
-	}
+	r.rest = append(r.rest, p...)
+	return nil
 }
 
-// headTooLong reports whether nothing else can be why the head was not sent.
-func (r *round) headTooLong() bool {
-	return !r.wrote.Load() && r.ctx.Err() == nil && !r.link.dead.Load() && !errors.Is(r.err, errNotActedOn) && !errors.Is(r.err, errNoExtendedConnect)
+// sendRest sends what there was no window for. Close waits for it.
+func (r *round) sendRest() {
+	defer close(r.here)
+	end := r.framing.done
+	var fields []h2.Field
+	for _, f := range r.fields { // of what was written, which is gone soon
+		fields = append(fields, h2.Field{Name: bytes.Clone(f.Name), Value: bytes.Clone(f.Value)})
+	}
+	if r.own.WriteData(r.rest, end && len(fields) == 0) == nil && end && len(fields) > 0 {
+		r.own.WriteTrailers(fields) //nolint:errcheck // the read tells
+	}
+	r.own.Flush()
+	r.rest = r.rest[:0]
 }
 
-// abandon resets the stream. The library looks at the context only when it does not wait for more of the body.
-func (r *round) abandon() {
-	r.cancel()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.body != nil {
-		r.body.CloseWithError(errAborted) //nolint:errcheck // it has none
+// translate makes a request of a head as the gateway writes them.
+func (r *round) translate(h *http1.Head) {
+	a := &r.asked
+	host, _ := h.Get(http1.Host)
+	if len(host) == 0 {
+		host = noHost
 	}
-}
-
-// translate makes the request of a head as the gateway writes them.
-func (r *round) translate(h *http1.Head) *http.Request {
-	path, query, ask := bytes.Cut(h.Target(), []byte("?"))
-	opaque := string(path)
-	if len(path) > 1 && path[1] == '/' { // else it would be taken for an authority
-		host, _ := h.Get(http1.Host)
-		opaque = "//" + string(host) + opaque
-	}
-	req := (&http.Request{
-		Method: string(h.Method()), Proto: "HTTP/2.0", ProtoMajor: 2, Header: make(http.Header, len(h.Fields)),
-		URL: &url.URL{Scheme: r.link.scheme, Opaque: opaque, RawQuery: string(query), ForceQuery: ask, Host: "endpoint"},
-	}).WithContext(r.ctx)
-	req.Header["User-Agent"] = []string{""} // or else the library's own
+	*a = h2.Request{Method: h.Method(), Scheme: r.link.scheme, Authority: host, Path: h.Target(), Fields: a.Fields[:0]}
+	r.toHead = string(a.Method) == http.MethodHead
+	r.askTunnel(h)
+	grpc := false
 	for i := range h.Fields {
-		name, value := canonical(h.Name(i)), string(h.Value(i))
-		switch f := &h.Fields[i]; {
-		case f.Known == http1.Host:
-			req.Host = value
-		case f.Known == http1.Trailer:
-			req.Trailer = announced(value)
-		case f.Hop || f.Known == http1.ContentLength:
-		case name == "User-Agent":
-			req.Header[name] = []string{value}
-		default:
-			req.Header[name] = append(req.Header[name], value)
+		f, name, value := &h.Fields[i], h.Name(i), h.Value(i)
+		switch {
+		case f.Known == http1.Host, f.Hop && f.Known != http1.Trailer:
+			continue
+		case r.tunnel != nil && (f.Known == http1.ContentLength || http1.EqualFold(name, "sec-websocket-key")):
+			continue
+		case http1.EqualFold(name, "content-type"):
+			grpc = isGRPC(view(value))
 		}
+		a.Fields = append(a.Fields, h2.Field{Name: name, Value: value})
 	}
-	if isGRPC(req.Header.Get("Content-Type")) {
-		req.Header["Te"] = []string{"trailers"} // servers ask for it
-	}
-	switch {
-	case h.Chunked:
-		req.ContentLength = -1
-	case h.Length > 0:
-		req.ContentLength = h.Length
-	case h.Length == 0:
-		req.Body = http.NoBody
-	}
-	return req
-}
-
-// announced is a map with the names of a Trailer field.
-func announced(list string) http.Header {
-	t := http.Header{}
-	for name := range bytes.SplitSeq([]byte(list), []byte(",")) {
-		if name = bytes.TrimSpace(name); http1.Token(name) && http1.KnownName(string(name)) == http1.Other { // no other is sent; the library would refuse some
-			t[canonical(name)] = nil
-		}
-	}
-	return t
-}
-
-// got1xx passes an interim answer to whoever reads.
-func (r *round) got1xx(code int, h textproto.MIMEHeader) error {
-	switch code {
-	case http.StatusContinue:
-		return nil
-	case http.StatusSwitchingProtocols: // HTTP/2 has none (RFC 9113, section 8.6): it would be taken for HTTP/1's
-		return errors.New("101 on a stream of HTTP/2")
-	}
-	b := appendStatus(nil, code, http.StatusText(code))
-	b = appendHTTPFields(b, http.Header(h), "Content-Length")
-	select {
-	case r.interim <- append(b, '\r', '\n'):
-		return nil
-	default:
-		return errors.New("too many interim answers")
+	if grpc {
+		a.Fields = append(a.Fields, teTrailers) // servers ask for it
 	}
 }
 
-// Read reads of the answer.
-func (r *round) Read(p []byte) (int, error) {
-	if err := r.reading.begin(); err != nil {
-		return 0, err
-	}
-	n, err := r.read(p)
-	if err == io.EOF {
-		r.reading.end(nil) //nolint:errcheck // it has none
-		return n, err
-	}
-	return n, r.reading.end(err)
-}
-
-func (r *round) read(p []byte) (int, error) {
-	if len(r.head) == 0 && !r.begun {
-		select {
-		case r.head = <-r.interim:
-		case <-r.done:
-			select {
-			case r.head = <-r.interim: // it came before
-			default:
-				if r.err != nil {
-					return 0, r.err
-				}
-				r.begun = true
-				r.head = r.appendHead(nil)
-			}
-		}
-	}
-	if len(r.head) > 0 {
-		n := copy(p, r.head)
-		r.head = r.head[n:]
-		return n, nil
-	}
-	return r.answer.Read(p)
-}
-
-// appendHead writes the answer's head as HTTP/1 does.
-func (r *round) appendHead(b []byte) []byte {
-	resp := r.resp
-	if r.tunnel != nil && resp.StatusCode/100 == 2 {
-		return r.appendSwitch(b)
-	}
-	b = appendStatus(b, resp.StatusCode, http.StatusText(resp.StatusCode))
-	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
-		delete(resp.Header, name) // not HTTP/2's: they would be believed
-	}
-	length, sized := resp.Header["Content-Length"]
-	if len(length) == 1 && (len(resp.Trailer) > 0 || isGRPC(resp.Header.Get("Content-Type"))) {
-		delete(resp.Header, "Content-Length") // HTTP/1 has trailers only behind chunks
-		sized = false
-	}
-	b = appendHTTPFields(b, resp.Header, "")
-	r.answer.src = resp.Body
-	switch {
-	case sized, r.request.Method == http.MethodHead, http1.NoBody(resp.StatusCode):
-	case resp.ContentLength == 0: // it ended with its head
-		b = append(b, "Content-Length: 0\r\n"...)
-	default:
-		r.answer.chunked = true
-		r.answer.trailers = func(b []byte) []byte { return appendHTTPFields(b, resp.Trailer, "") }
-		b = append(appendNames(b, resp.Trailer), "Transfer-Encoding: chunked\r\n"...)
-	}
-	return append(b, '\r', '\n')
-}
+var (
+	noHost     = []byte("endpoint") // of a request of HTTP/1.0 that names none
+	teTrailers = h2.Field{Name: []byte("te"), Value: []byte("trailers")}
+)
 
 // Close ends the stream, if it has not ended by itself.
 func (r *round) Close() error {
-	r.abandon()
+	r.own.Close()
 	r.reading.stop()
 	r.writing.stop()
-	if !r.sent {
-		r.link.release()
-		return nil
-	}
-	<-r.done
-	if r.resp != nil {
-		return r.resp.Body.Close()
+	if r.here != nil {
+		<-r.here
 	}
 	return nil
 }

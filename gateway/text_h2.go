@@ -3,8 +3,6 @@ package gateway
 import (
 	"errors"
 	"io"
-	"net/http"
-	"net/textproto"
 	"strconv"
 
 	"weir/internal/http1"
@@ -12,38 +10,6 @@ import (
 
 // What HTTP/2 says is written as HTTP/1 on its way through the gateway, and back: one codec judges what comes in by either protocol, one
 // carrier serves it. What follows is common to clients' streams and to endpoints'.
-
-// appendHTTPFields appends fields as header lines, but for those of that canonical name.
-func appendHTTPFields(b []byte, h http.Header, but string) []byte {
-	for name, values := range h {
-		if name == but {
-			continue
-		}
-		for _, v := range values {
-			b = append(b, name...)
-			b = append(b, ": "...)
-			b = append(b, v...)
-			b = append(b, '\r', '\n')
-		}
-	}
-	return b
-}
-
-// appendNames appends a Trailer field that announces the names of t, if there are any.
-func appendNames(b []byte, t http.Header) []byte {
-	if len(t) == 0 {
-		return b
-	}
-	b = append(b, "Trailer: "...)
-	first := true
-	for name := range t {
-		if !first {
-			b = append(b, ", "...)
-		}
-		b, first = append(b, name...), false
-	}
-	return append(b, '\r', '\n')
-}
 
 // Sizes of a chunk's frame as chunker writes it.
 const (
@@ -105,10 +71,9 @@ func (c *chunker) frame(p []byte) (int, error) {
 			c.rest = c.trailers(c.rest)
 		}
 		c.rest = append(c.rest, "\r\n"...)
-		if size == 0 {
-			size = copy(p, c.rest)
-			c.rest = c.rest[size:]
-		}
+		n := copy(p[size:], c.rest)
+		c.rest = c.rest[n:]
+		size += n
 		err = nil
 	}
 	return size, err
@@ -190,9 +155,6 @@ func chunkSize(p []byte) (size int, rest []byte, ok bool) {
 	}
 	return 0, nil, false
 }
-
-// canonical returns a field's name as a map of net/http has it.
-func canonical(name []byte) string { return textproto.CanonicalMIMEHeaderKey(string(name)) }
 
 // appendLength appends a Content-Length field.
 func appendLength(b []byte, n int64) []byte {

@@ -125,7 +125,7 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 		return nil, err
 	}
 	if secure != nil && secure.ConnectionState().NegotiatedProtocol == "h2" { // an endpoint that did not offer it a moment ago
-		if _, err := u.adopt(d, secure); err != nil {
+		if _, err := u.adopt(d, secure, time.Now().Add(d.timeout)); err != nil {
 			return nil, err
 		}
 		return u.stream(mono.Now(), d)
@@ -195,12 +195,16 @@ func (c *upconn) firstBytes() error {
 
 var errHandshake = errors.New("tls handshake")
 
-// put keeps c for another exchange, if its reads were not ended from outside. Its reader must be at the end of a message with nothing behind
+// put keeps c for another exchange, if its reads were not ended from outside. Nobody else may know it any more. Its reader must be at the end of a message with nothing behind
 // it.
 func (u *upstream) put(c *upconn, now mono.Time) {
 	c.rd.Release()
-	if c.round != nil || c.aborted.Load() {
-		c.Close() //nolint:errcheck // of a stream, which has ended: its link stays
+	switch {
+	case c.aborted.Load():
+		c.Close() //nolint:errcheck // it is of no more use
+		return
+	case c.round != nil: // its link stays
+		c.round.release()
 		return
 	}
 	c.readBy(0)

@@ -127,7 +127,8 @@ func (k *Call) releaseLocked() {
 	}
 }
 
-// AddData adds as much of a piece of the request's body as there is a window and room for, and returns how much. end: it is the last.
+// AddData adds as much of a piece of the request's body as there is a window and room for, and returns how much. It does not wait. end: it is the
+// last.
 func (k *Call) AddData(p []byte, end bool) (int, error) {
 	c := k.conn
 	c.mu.Lock()
@@ -137,15 +138,29 @@ func (k *Call) AddData(p []byte, end bool) (int, error) {
 			return done, err
 		}
 		want := len(p) - done
-		if want > 0 && (k.stream.sendWindow <= 0 || len(c.turns) > 0) || !c.fitsLocked(want) {
+		if want > 0 && (k.stream.sendWindow <= 0 || len(c.turns) > 0 || !c.fitsLocked(want)) {
 			return done, nil
 		}
-		n := k.mayLocked(want)
+		n := 0
+		if want > 0 {
+			n = k.mayLocked(want)
+		}
 		k.addLocked(p[done:done+n], end && n == want)
 		if done += n; n == want {
 			return done, nil
 		}
 	}
+}
+
+// WriteTrailers adds the fields that end a request. It does not wait.
+func (k *Call) WriteTrailers(fields []Field) error {
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	if err := k.writeErrLocked(); err != nil {
+		return err
+	}
+	k.addFieldsLocked(0, fields, true)
+	return nil
 }
 
 // ReadHead waits for a head, and returns it.

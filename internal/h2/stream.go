@@ -162,15 +162,21 @@ func (s *Stream) WriteHead(status int, fields []Field, end bool) error {
 }
 
 // WriteTrailers adds the fields that end an answer.
-func (s *stream) WriteTrailers(fields []Field) error { return s.writeFields(0, fields, true) }
+func (s *Stream) WriteTrailers(fields []Field) error { return s.writeFields(0, fields, true) }
 
-func (s *stream) writeFields(status int, fields []Field, end bool) error {
-	c := s.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (s *Stream) writeFields(status int, fields []Field, end bool) error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
 	if _, err := s.turnLocked(0); err != nil {
 		return err
 	}
+	s.addFieldsLocked(status, fields, end)
+	return nil
+}
+
+// addFieldsLocked adds a head, or without a status trailers.
+func (s *stream) addFieldsLocked(status int, fields []Field, end bool) {
+	c := s.c
 	flags := uint8(flagEndHeaders)
 	if end {
 		flags |= flagEndStream
@@ -188,7 +194,6 @@ func (s *stream) writeFields(status int, fields []Field, end bool) error {
 	s.localEnd = end
 	s.wholeLocked()
 	c.passLocked()
-	return nil
 }
 
 // endHead writes the length of the head whose frame begins there, or makes several frames of it.
@@ -212,7 +217,7 @@ func endHead(b []byte, at int) []byte {
 	return b
 }
 
-// WriteData adds a piece of an answer's body, as far as it must in several frames, and waits for windows and room. end: it is the last.
+// WriteData adds a piece of a body, as far as it must in several frames, and waits for windows and room. end: it is the last.
 func (s *stream) WriteData(p []byte, end bool) error {
 	if len(p) == 0 && !end {
 		return nil

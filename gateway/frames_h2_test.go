@@ -239,3 +239,5 @@ func (k *rawH2) head2(fields ...string) []byte {
 }
 
 func newDecoder() *hpack.Decoder { return hpack.NewDecoder(4096, nil) }
+
+func newEncoder(w io.Writer) *hpack.Encoder { return hpack.NewEncoder(w) }

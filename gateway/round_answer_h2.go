@@ -42,15 +42,20 @@ func (r *round) read(p []byte) (int, error) {
 
 // readHead waits for a head that says something.
 func (r *round) readHead() error {
-	for r.failed == nil {
-		var a h2.Answer
-		if a, r.failed = r.own.ReadHead(); r.failed == nil && a.Status != http.StatusContinue {
+	if r.failed != nil {
+		return r.failed
+	}
+	for {
+		a, err := r.own.ReadHead()
+		if err != nil {
+			return err
+		}
+		if a.Status != http.StatusContinue {
 			r.lines = r.appendHead(r.lines[:0], &a)
 			r.head = r.lines
 			return nil
 		}
 	}
-	return r.failed
 }
 
 // appendHead writes a head as HTTP/1 does.

@@ -20,7 +20,7 @@ type round struct {
 	link *link
 
 	sent    bool  // the head was written, or could not be
-	failed  error // why it could not be, or the answer not be had
+	failed  error // why it could not be
 	request http1.Head
 	asked   h2.Request
 	toHead  bool
@@ -63,7 +63,7 @@ func acquireRound(u *upstream, l *link) *upconn {
 	r.own.Begin(l.conn)
 	r.link, r.sent, r.failed, r.toHead, r.tunnel, r.here, r.begun, r.more = l, false, nil, false, nil, nil, false, false
 	r.head, r.rest, r.fields = nil, r.rest[:0], r.fields[:0]
-	r.answer.chunked, r.answer.ended, r.answer.rest = false, false, r.answer.rest[:0]
+	r.answer.chunked, r.answer.ended, r.answer.rest = false, false, nil
 	r.reading.renew()
 	r.writing.renew()
 	c := &r.up

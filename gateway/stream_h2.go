@@ -103,7 +103,7 @@ func (s *stream) appendHead(b []byte) []byte {
 		b = append(append(append(b, "Host: "...), o.Authority()...), '\r', '\n')
 	}
 	b = append(b, o.Fields()...)
-	s.body = chunker{trailers: s.body.trailers, rest: s.body.rest[:0]}
+	s.body = chunker{trailers: s.body.trailers, last: s.body.last}
 	if o.HasBody() {
 		s.body.src = o
 	}

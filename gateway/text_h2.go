@@ -24,6 +24,7 @@ type chunker struct {
 	chunked  bool
 	trailers func(b []byte) []byte // appends their lines, at the end of a chunked body
 	rest     []byte                // framed, and not read yet
+	last     []byte                // memory for what ends a body
 	ended    bool
 }
 
@@ -66,11 +67,12 @@ func (c *chunker) frame(p []byte) (int, error) {
 	}
 	if err == io.EOF {
 		c.ended = true
-		c.rest = append(c.rest[:0], "0\r\n"...)
+		c.last = append(c.last[:0], "0\r\n"...)
 		if c.trailers != nil {
-			c.rest = c.trailers(c.rest)
+			c.last = c.trailers(c.last)
 		}
-		c.rest = append(c.rest, "\r\n"...)
+		c.last = append(c.last, "\r\n"...)
+		c.rest = c.last
 		n := copy(p[size:], c.rest)
 		c.rest = c.rest[n:]
 		size += n

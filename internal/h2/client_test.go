@@ -3,6 +3,7 @@ package h2
 import (
 	"bytes"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,7 +13,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// TestClientEcho: bodies of all sizes go both ways, many at once, to our own server and to x/net's.
+// TestClientEcho: bodies of all sizes go both ways, many at once, to our own server and to net/http's.
 func TestClientEcho(t *testing.T) {
 	theirs := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "X-Trailers")
@@ -26,18 +27,27 @@ func TestClientEcho(t *testing.T) {
 			start(t, options(), server)
 			return serveFar(t, client, clientOptions())
 		},
-		"x/net's": func(t *testing.T) *Client {
-			server, client := pair(t)
+		"net/http's": func(t *testing.T) *Client {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &http.Server{Handler: http.HandlerFunc(theirs), Protocols: new(http.Protocols)}
+			s.Protocols.SetUnencryptedHTTP2(true)
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				(&http2.Server{}).ServeConn(server, &http2.ServeConnOpts{Handler: http.HandlerFunc(theirs)})
+				s.Serve(ln)
 			}()
 			t.Cleanup(func() {
-				server.Close()
+				s.Close()
 				<-done
 			})
-			return serveFar(t, client, clientOptions())
+			nc, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return serveFar(t, nc, clientOptions())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

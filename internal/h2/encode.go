@@ -214,46 +214,6 @@ const (
 // staticName is the index of a name in the static table; 0: it is not there, or seldom used.
 func staticName(name []byte) int {
 	switch string(name) {
-	case ":authority":
-		return 1
-	case ":method":
-		return 2
-	case ":path":
-		return 4
-	case ":scheme":
-		return 6
-	case "accept-charset":
-		return 15
-	case "accept-encoding":
-		return 16
-	case "accept-language":
-		return 17
-	case "accept":
-		return 19
-	case "authorization":
-		return authorization
-	case "cookie":
-		return cookie
-	case "expect":
-		return 35
-	case "from":
-		return 37
-	case "if-match":
-		return 39
-	case "if-modified-since":
-		return 40
-	case "if-none-match":
-		return 41
-	case "if-range":
-		return 42
-	case "if-unmodified-since":
-		return 43
-	case "range":
-		return 50
-	case "referer":
-		return 51
-	case "user-agent":
-		return 58
 	case "accept-ranges":
 		return 18
 	case "access-control-allow-origin":
@@ -308,6 +268,53 @@ func staticName(name []byte) int {
 		return 60
 	case "www-authenticate":
 		return 61
+	}
+	return askedName(name)
+}
+
+// askedName is staticName for what only requests have.
+func askedName(name []byte) int {
+	switch string(name) {
+	case ":authority":
+		return 1
+	case ":method":
+		return 2
+	case ":path":
+		return 4
+	case ":scheme":
+		return 6
+	case "accept-charset":
+		return 15
+	case "accept-encoding":
+		return 16
+	case "accept-language":
+		return 17
+	case "accept":
+		return 19
+	case "authorization":
+		return authorization
+	case "cookie":
+		return cookie
+	case "expect":
+		return 35
+	case "from":
+		return 37
+	case "if-match":
+		return 39
+	case "if-modified-since":
+		return 40
+	case "if-none-match":
+		return 41
+	case "if-range":
+		return 42
+	case "if-unmodified-since":
+		return 43
+	case "range":
+		return 50
+	case "referer":
+		return 51
+	case "user-agent":
+		return 58
 	}
 	return 0
 }

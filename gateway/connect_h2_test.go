@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-//lint:file-ignore SA1019 see docs/adr/019-http2.md
+//lint:file-ignore SA1019 the client of the tests is x/net's, which knows extended CONNECT
 
 // webSocket greets, and says everything once more until it is told to stop, but for /no.
 func webSocket(w http.ResponseWriter, r *http.Request) {

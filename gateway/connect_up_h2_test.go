@@ -18,7 +18,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-//lint:file-ignore SA1019 see docs/adr/019-http2.md
+//lint:file-ignore SA1019 the endpoint of the tests is x/net's, which knows extended CONNECT
 
 // The library's server, of which the tests' endpoints are made, offers extended CONNECT only if the environment has GODEBUG=http2xconnect=1 at its start.
 //

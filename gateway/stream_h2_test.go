@@ -11,7 +11,7 @@ import (
 	"weir/tls"
 )
 
-//lint:file-ignore SA1019 why x/net's HTTP/2 and not net/http's: docs/adr/019-http2.md
+//lint:file-ignore SA1019 the client of the tests is x/net's
 
 // h2Client returns a client that speaks HTTP/2 in clear text to g, over one connection.
 func h2Client(t testing.TB, g *Gateway) *http2.ClientConn {

@@ -22,6 +22,7 @@ type base struct {
 	client bool
 	most   int           // bytes of a head
 	stall  time.Duration // at least, for a peer that takes nothing of what is written
+	queue  int           // bytes that may wait to be written
 	began  mono.Time
 
 	greeted   bool      // the first settings have come

@@ -70,7 +70,7 @@ func (k *Call) Ask(a *Request) error {
 	switch {
 	case k.err != nil:
 		return k.err
-	case c.err != nil, c.gone, c.running+c.unheard >= c.limitLocked(), len(c.out) > mostQueued:
+	case c.err != nil, c.gone, c.running+c.unheard >= c.limitLocked(), len(c.out) > mostHeads:
 		return ErrNotActedOn
 	case a.size() > int64(c.allows.headList):
 		return ErrTooLong

@@ -69,7 +69,7 @@ const (
 // NewClient returns a connection over nc. It is to be served.
 func NewClient(nc net.Conn, o *ClientOptions) *Client {
 	c := &Client{o: o, ready: make(chan struct{}), next: 1, quiet: o.Quiet}
-	c.client, c.most, c.stall, c.mostWindow = true, o.HeadBytes, o.Dead, clientWindow
+	c.client, c.most, c.stall, c.queue, c.mostWindow = true, o.HeadBytes, o.Dead, clientQueue, clientWindow
 	c.begin(nc, nil, c)
 	c.gate = newFloodgate(1, o.ControlFrames, c.began)
 	c.gate.client = true
@@ -77,8 +77,11 @@ func NewClient(nc net.Conn, o *ClientOptions) *Client {
 	return c
 }
 
-// clientWindow is what a server may send beyond what has been read of the connection; streams that nobody reads do not count.
-const clientWindow = 16 << 20
+const (
+	clientWindow = 16 << 20           // that a server may send beyond what has been read of the connection; streams that nobody reads do not count
+	mostHeads    = 2 << 20            // bytes that wait to be written, behind which no more heads are added: they do not wait for room
+	clientQueue  = mostHeads + 64<<10 // with what the connection itself says
+)
 
 // Serve reads until the connection's end, and closes it. The flood that has ended it is returned, with the frame that was too much.
 func (c *Client) Serve() (Flood, FrameType) {
@@ -124,7 +127,7 @@ func (c *Client) Ready(until time.Time) error {
 func (c *Client) Reserve() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.usableLocked() || c.running+c.reserved+c.unheard >= c.limitLocked() || len(c.out) > mostQueued {
+	if !c.usableLocked() || c.running+c.reserved+c.unheard >= c.limitLocked() || len(c.out) > mostHeads {
 		return false
 	}
 	c.reserved++

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,6 +190,41 @@ func TestDeafServer(t *testing.T) {
 	if k := new(Call); p.c.Reserve() {
 		k.Begin(p.c)
 		t.Error("it takes more")
+	}
+}
+
+// TestBurst: heads of many requests at once do not wait, and what waits for a server that does not read has an end.
+func TestBurst(t *testing.T) {
+	o := clientOptions()
+	o.Streams = 1 << 20
+	p := newFar(t, o)
+	r := request("GET", true, "authorization", strings.Repeat("x", 4000))
+	var calls []*Call
+	defer func() {
+		for _, k := range calls {
+			k.Close()
+		}
+	}()
+	for range 200 {
+		k := newCall(t, p.c)
+		if err := k.Ask(r); err != nil {
+			t.Fatal(err)
+		}
+		calls = append(calls, k)
+	}
+	p.WritePing(false, [8]byte{1}) // which has the connection look at what waits
+	for range calls {
+		next[*http2.HeadersFrame](p.peer)
+	}
+	for p.c.Reserve() {
+		k := new(Call)
+		k.Begin(p.c)
+		if err := k.Ask(r); err != nil {
+			t.Fatal(err)
+		}
+		if calls = append(calls, k); len(calls) > 1000 {
+			t.Fatal("it has no end")
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ const Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // New returns a connection over nc, of which already was read.
 func New(nc net.Conn, already []byte, o *Options) *Conn {
 	c := &Conn{o: o, quiet: true, work: make(chan *Stream)}
-	c.most, c.stall, c.mostWindow = o.HeadBytes, o.Stall, connWindow
+	c.most, c.stall, c.queue, c.mostWindow = o.HeadBytes, o.Stall, mostQueued, connWindow
 	c.begin(nc, already, c)
 	c.gate = newFloodgate(o.Resets, o.ControlFrames, c.began)
 	return c

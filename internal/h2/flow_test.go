@@ -15,7 +15,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-//lint:file-ignore SA1019 the client of the tests is x/net's: docs/adr/019-http2.md
+//lint:file-ignore SA1019 the client of the tests is x/net's
 
 // client is x/net's.
 func client(t *testing.T, o *Options) *http2.ClientConn {

@@ -72,7 +72,7 @@ func (c *base) take(h header, p []byte) error {
 
 // calmLocked ends the connection of a peer that floods it, or reads nothing of what it has the connection say.
 func (c *base) calmLocked() error {
-	if c.gate.over != NoFlood || len(c.out) > mostQueued {
+	if c.gate.over != NoFlood || len(c.out) > c.queue {
 		return connError(EnhanceYourCalm)
 	}
 	return c.err
@@ -99,7 +99,7 @@ func (c *base) takeData(h header, p []byte) error {
 	if s == nil {
 		c.oweLocked(h.length)
 		c.gate.behind(mono.Now())
-		if c.past.of(h.stream) != endedHere && !c.told {
+		if how := c.past.of(h.stream); (how == endedByBoth || how == endedUnknown && !c.client) && !c.told { // a client cancels a lot
 			c.out = appendReset(c.roomLocked(), h.stream, StreamClosed)
 		}
 		return nil

@@ -111,13 +111,16 @@ func TestTunnel(t *testing.T) {
 		}
 	})
 	t.Run("client-leaves", func(t *testing.T) {
-		others := w.metric("weir_upstream_tunnels")
+		tunnels := func(n float64) func() bool {
+			return func() bool {
+				return w.metric("weir_upstream_tunnels") == n && w.metric("weir_upstream_inflight") == 0
+			}
+		}
+		eventually(t, 3*time.Second, "those before are gone", tunnels(0))
 		c := openTunnel(t, w.addr("web"), "")
-		eventually(t, 3*time.Second, "it counts", func() bool { return w.metric("weir_upstream_tunnels") == others+1 })
+		eventually(t, 3*time.Second, "it counts", tunnels(1))
 		c.c.Close()
-		eventually(t, 3*time.Second, "it goes", func() bool {
-			return w.metric("weir_upstream_tunnels") == others && w.metric("weir_upstream_inflight") == 0
-		})
+		eventually(t, 3*time.Second, "it goes", tunnels(0))
 	})
 }
 

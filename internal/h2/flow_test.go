@@ -124,9 +124,14 @@ func TestWindows(t *testing.T) {
 // TestFair: streams that share a client's window take turns.
 func TestFair(t *testing.T) {
 	o := options()
+	var begun sync.WaitGroup
+	begun.Add(4)
+	body := make([]byte, 10<<20)
 	o.Handle = func(s *Stream) {
+		begun.Done()
+		begun.Wait() // none has a start
 		s.WriteHead(200, nil, false)
-		s.WriteData(make([]byte, 10<<20), true)
+		s.WriteData(body, true)
 	}
 	p := dial(t, o)
 	p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})

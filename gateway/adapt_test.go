@@ -9,10 +9,11 @@ import (
 	"weir/shaping"
 )
 
-// TestAdaptiveFollowsDemandAndPressure: the limit rises while more is asked than it allows and the pool is well, and falls as the pool is not.
+// TestAdaptiveFollowsDemandAndPressure: the limit rises while more is asked than it allows and the pool is well, and falls as the pool is not. Requests
+// are answered here: an endpoint that this machine makes slow would be pressure too.
 func TestAdaptiveFollowsDemandAndPressure(t *testing.T) {
 	g := newGateway(t, `pools: [{name: api, connections: {max: 4}, endpoints: [{address: '127.0.0.1:1'}]}]
-routes: [{name: all, pool: api}]
+routes: [{name: quick, match: {path: /}, respond: {status: 204}}, {name: all, pool: api}]
 policies: [{name: p, algorithm: adaptive, limit: 100, burst: 10}]
 `)
 	p := g.Snapshot().policies[0]
@@ -36,7 +37,7 @@ policies: [{name: p, algorithm: adaptive, limit: 100, burst: 10}]
 		t.Errorf("summary shows %v", got)
 	}
 	reload(t, g, `pools: [{name: api, connections: {max: 4}, endpoints: [{address: '127.0.0.1:1'}]}]
-routes: [{name: all, pool: api}]
+routes: [{name: quick, match: {path: /}, respond: {status: 204}}, {name: all, pool: api}]
 policies: [{name: p, algorithm: adaptive, limit: 50, burst: 10}]
 `)
 	p = g.Snapshot().policies[0]

@@ -99,6 +99,7 @@ func TestFeedDrain(t *testing.T) {
 
 // TestFeedHold: an event stream has a seat until its end, unless its route says until its head.
 func TestFeedHold(t *testing.T) {
+	t.Parallel()
 	f := func(hold string, seats int) {
 		t.Helper()
 		g := newGateway(t, poolYAML("    connections: {max: 1, queue: 0}\n", endpoint(t, "http1", events("text/event-stream")))+"routes: [{name: all, match: {path: /*}, pool: api, hold: "+hold+"}]\n")
@@ -184,6 +185,7 @@ func TestFeedEndsFirst(t *testing.T) {
 
 // TestFeedOnChangingRoute: an event stream is one whatever its route does to bodies, and whether or not that is done to it.
 func TestFeedOnChangingRoute(t *testing.T) {
+	t.Parallel()
 	const want = "id: 1\ndata: a\n\ndata: b\n\ndata: c\n"
 	for route, coding := range map[string]string{
 		"compress: {enabled: true}": "", "compress: {enabled: true, types: ['text/*'], min_size: 1}": "gzip",

@@ -68,6 +68,7 @@ func hostileEndpoint(t *testing.T, script func(h *hostile, id uint32)) (address 
 
 // TestHostileEndpoints: whatever an endpoint of HTTP/2 does, the client sees an answer or an error, never half an answer that looks whole.
 func TestHostileEndpoints(t *testing.T) {
+	t.Parallel()
 	f := func(name, want string, script func(h *hostile, id uint32)) {
 		for _, edge := range []string{"http1", "h2c"} {
 			t.Run(name+"/"+edge, func(t *testing.T) {

@@ -241,6 +241,7 @@ func TestPairsInterim(t *testing.T) {
 
 // TestPairsCancel: what the client gives up is given up at the endpoint, before its answer and during it.
 func TestPairsCancel(t *testing.T) {
+	t.Parallel()
 	ended := make(chan struct{}, 1)
 	eachPair(t, "", "", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/waiting" {

@@ -41,6 +41,7 @@ func TestDialedOnce(t *testing.T) {
 // TestDeafEndpoint: an endpoint that lets the gateway send without end, and then reads no more, holds a request no longer than its time, and
 // no others at all.
 func TestDeafEndpoint(t *testing.T) {
+	t.Parallel()
 	deaf := make(chan struct{})
 	up := hostileEndpoint(t, func(h *hostile, id uint32) {
 		h.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}) //nolint:errcheck // the client tells
@@ -69,6 +70,7 @@ func TestDeafEndpoint(t *testing.T) {
 
 // TestDrip: a client that opens its window by a byte at a time loses the stream.
 func TestDrip(t *testing.T) {
+	t.Parallel()
 	up := endpoint(t, "http1", func(w http.ResponseWriter, r *http.Request) {
 		for range 1000 {
 			if _, err := w.Write(make([]byte, 1<<15)); err != nil {

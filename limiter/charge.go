@@ -237,7 +237,7 @@ func (c *Charge) Correct(i int, n int64, now mono.Time) {
 }
 
 // Refund gives back everything a successful Take spent, as Correct to 0 would, once: after another Refund, after Settle, and if Take refused or
-// was not called it does nothing.
+// was not called it does nothing. The decisions say how the steps stand then.
 func (c *Charge) Refund(now mono.Time) {
 	if c.state != charged {
 		return
@@ -249,6 +249,12 @@ func (c *Charge) Refund(now mono.Time) {
 			s, _ := p.limiter.shard(p.key)
 			s.refunded.Add(1)
 		}
+	}
+	for i := range c.steps {
+		p, d := &c.steps[i], &c.decisions[i]
+		s, h := p.limiter.shard(p.key)
+		is := s.stands(p.key, h, p.n, now)
+		d.Left, d.Reset = is.Left, is.Reset
 	}
 }
 

@@ -87,6 +87,9 @@ func TestRefundOnce(t *testing.T) {
 		if left := l.Peek(key(1), 0, 0).Left; left != want {
 			t.Errorf("%d left, want %d", left, want)
 		}
+		if d := c.Decisions(); len(d) == 1 && (d[0].Left != want || d[0].Reset != time.Duration(10-want)*time.Hour) {
+			t.Errorf("%+v, want %d left", d[0], want)
+		}
 		l.Reset(key(1), 0)
 	}
 	take := func(c *Charge) { c.Take(0) }

@@ -173,6 +173,10 @@ func (r *round) begin(p []byte) error {
 	}
 	if err := r.sendEnd(r.add); err == nil && len(r.rest) > 0 {
 		r.here = make(chan struct{})
+		for i := range r.fields { // of what was written, which is the writer's again
+			f := &r.fields[i]
+			f.Name, f.Value = bytes.Clone(f.Name), bytes.Clone(f.Value)
+		}
 		go r.sendRest()
 	}
 	return nil
@@ -205,12 +209,8 @@ func (r *round) add(p []byte, end bool) error {
 func (r *round) sendRest() {
 	defer close(r.here)
 	end := r.framing.done
-	var fields []h2.Field
-	for _, f := range r.fields { // of what was written, which is gone soon
-		fields = append(fields, h2.Field{Name: bytes.Clone(f.Name), Value: bytes.Clone(f.Value)})
-	}
-	if r.own.WriteData(r.rest, end && len(fields) == 0) == nil && end && len(fields) > 0 {
-		r.own.WriteTrailers(fields) //nolint:errcheck // the read tells
+	if r.own.WriteData(r.rest, end && len(r.fields) == 0) == nil && end && len(r.fields) > 0 {
+		r.own.WriteTrailers(r.fields) //nolint:errcheck // the read tells
 	}
 	r.own.Flush()
 	r.rest = r.rest[:0]

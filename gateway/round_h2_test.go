@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"weir/internal/h2"
+	"weir/internal/mono"
 )
 
 // narrowEndpoint is one of HTTP/2 whose window for a body is 3 bytes. It opens it by one byte at a time as long as open says so, and answers with
@@ -71,6 +72,37 @@ func TestNarrowEndpoint(t *testing.T) {
 	f(true, "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n", "abcx-sum: 1;")
 	f(true, "X-A: b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "x-a: b;")
 	f(false, "X-A: b\r\nContent-Length: 26\r\n\r\nabcdefghijklmnopqrstuvwxyz", "x-a: b;")
+}
+
+// TestTrailersKept: what was written is the writer's again, though the rest of it waits for a window.
+func TestTrailersKept(t *testing.T) {
+	g := newGateway(t, poolYAML("    protocol: h2c\n", narrowEndpoint(t, true))+"routes: [{name: all, match: {path: /*}, pool: api}]\n")
+	u := soleUpstream(t, g)
+	for range 20 {
+		c, err := u.get(mono.Now(), false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request := []byte("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\nX-Sum: 1\r\n\r\n")
+		if _, err := c.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		for i := range request {
+			request[i] = '!'
+		}
+		var got []byte
+		for p := make([]byte, 4096); !bytes.HasSuffix(got, []byte("0\r\n\r\n")); {
+			n, err := c.Read(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, p[:n]...)
+		}
+		if !bytes.Contains(got, []byte("abcdex-sum: 1;")) {
+			t.Fatalf("%q", got)
+		}
+		u.put(c, mono.Now())
+	}
 }
 
 // indexedEndpoint answers every request with the same, without a look at it and without allocating: a head, data and trailers, which are

@@ -21,9 +21,6 @@ type links struct {
 	closed  bool
 }
 
-// linkTries is how many links are made for one request: those that wait for them may be faster, or the endpoint may allow none.
-const linkTries = 3
-
 var errNoStreams = errors.New("the endpoint allows no streams")
 
 // linkDial is a connection that is being made for all who need one.
@@ -73,7 +70,7 @@ func (u *upstream) stream(now mono.Time, d *dialConf) (*upconn, error) {
 // link returns a link with a stream reserved. Only one at a time is made: who needs it waits for it, and fails with it.
 func (u *upstream) link(now mono.Time, d *dialConf) (*link, error) {
 	s := &u.links
-	for dials := 0; ; {
+	for {
 		s.mu.Lock()
 		if d.protocol == "auto" && now < s.plain {
 			s.mu.Unlock()
@@ -93,10 +90,6 @@ func (u *upstream) link(now mono.Time, d *dialConf) (*link, error) {
 			}
 			continue
 		}
-		if dials++; dials > linkTries {
-			s.mu.Unlock()
-			return nil, errNoStreams
-		}
 		made := &linkDial{identity: d.identity, done: make(chan struct{})}
 		s.dialing = made
 		s.mu.Unlock()
@@ -109,13 +102,13 @@ func (u *upstream) link(now mono.Time, d *dialConf) (*link, error) {
 		}
 		s.mu.Unlock()
 		close(made.done)
-		if err != nil {
-			return nil, err
+		if l != nil || err != nil {
+			return l, err
 		}
 	}
 }
 
-// dialLink makes a link and lists it; nil if the endpoint chose HTTP/1.
+// dialLink makes a link, as adopt does; nil if the endpoint chose HTTP/1.
 func (u *upstream) dialLink(d *dialConf) (*link, error) {
 	until := time.Now().Add(d.timeout)
 	nc, secure, err := u.connect(d, nil)
@@ -135,8 +128,8 @@ func (u *upstream) dialLink(d *dialConf) (*link, error) {
 	return nil, errors.Join(errHandshake, errors.New("the endpoint does not speak HTTP/2"))
 }
 
-// adopt makes a link of a connection whose endpoint says until then how much it takes. A link that is asked before that may be asked for too
-// much, or for what the endpoint does not know.
+// adopt makes a link of a connection whose endpoint says until then how much it takes, lists it, and reserves a stream. A link that is asked before
+// that may be asked for too much, or for what the endpoint does not know. One of an endpoint that was taken away is for that stream alone.
 func (u *upstream) adopt(d *dialConf, nc net.Conn, until time.Time) (*link, error) {
 	l := &link{identity: d.identity, scheme: []byte("http")}
 	if d.tls != nil {
@@ -149,16 +142,17 @@ func (u *upstream) adopt(d *dialConf, nc net.Conn, until time.Time) (*link, erro
 	if err := l.conn.Ready(until); err != nil {
 		return nil, fmt.Errorf("settings of HTTP/2 are waited for: %w", err)
 	}
+	if !l.conn.Reserve() {
+		l.conn.Retire()
+		return nil, errNoStreams
+	}
 	s := &u.links
 	s.mu.Lock()
-	closed := s.closed
-	if !closed {
-		s.open = append(s.open, l)
-	}
-	s.mu.Unlock()
-	if closed {
+	defer s.mu.Unlock()
+	if s.plain = 0; s.closed {
 		l.conn.Retire()
-		return nil, net.ErrClosed
+	} else {
+		s.open = append(s.open, l)
 	}
 	return l, nil
 }
@@ -172,14 +166,14 @@ func (u *upstream) serveLink(l *link) {
 	}
 }
 
-// pruneLocked forgets links that take no more streams, and retires those of another identity: each ends when the last of its streams does.
+// pruneLocked retires links that take no more streams, and those of another identity: each ends when the last of its streams does.
 func (s *links) pruneLocked(identity string) {
 	s.open = slices.DeleteFunc(s.open, func(l *link) bool {
-		if l.identity != identity {
-			l.conn.Retire()
-			return true
+		if l.identity == identity && l.conn.Usable() {
+			return false
 		}
-		return !l.conn.Usable()
+		l.conn.Retire()
+		return true
 	})
 }
 

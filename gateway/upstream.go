@@ -125,10 +125,11 @@ func (u *upstream) dial(d *dialConf) (*upconn, error) {
 		return nil, err
 	}
 	if secure != nil && secure.ConnectionState().NegotiatedProtocol == "h2" { // an endpoint that did not offer it a moment ago
-		if _, err := u.adopt(d, secure, time.Now().Add(d.timeout)); err != nil {
+		l, err := u.adopt(d, secure, time.Now().Add(d.timeout))
+		if err != nil {
 			return nil, err
 		}
-		return u.stream(mono.Now(), d)
+		return acquireRound(u, l), nil
 	}
 	return u.plainConn(d, nc, secure)
 }

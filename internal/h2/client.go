@@ -134,11 +134,11 @@ func (c *Client) Reserve() bool {
 	return true
 }
 
-// Usable reports whether there may be more streams, now or later.
+// Usable reports whether there may be more streams, now or when others have ended.
 func (c *Client) Usable() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.usableLocked()
+	return c.usableLocked() && c.limitLocked() > 0
 }
 
 func (c *Client) usableLocked() bool {

@@ -226,11 +226,15 @@ func (c *Client) awaitLocked() {
 	}
 }
 
-// Close ends the call, as Cancel does if it is not whole. Nothing of it is to be used any more, unless other goroutines still do.
+// Close ends the call, as Cancel does if it is not whole, unless only its end has not come. Nothing of it is to be used any more, unless other
+// goroutines still do.
 func (k *Call) Close() {
 	c := k.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if k.err == nil && k.localEnd && k.final && k.left == 0 && !k.remoteEnd {
+		k.trailLocked()
+	}
 	k.cancelLocked()
 	k.releaseLocked()
 	c.leaveLocked()

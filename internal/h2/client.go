@@ -39,6 +39,7 @@ type Client struct {
 	unheard  int       // streams that were cancelled, and that the server may not know of yet
 	asked    bool      // a ping that says that it does is under way
 	patient  bool      // no such ping before it says something on a stream
+	trails   []*trail  // oldest first
 }
 
 // Why a request was not sent. After any of them it can be sent elsewhere, whatever its method.
@@ -183,9 +184,9 @@ func (c *Client) arm() error {
 	if c.heardAt = max(c.heardAt, c.began); c.in.took {
 		c.in.took, c.heardAt, c.probe = false, now, 0
 	}
-	due := c.headDueLocked(now, c.o.HeadTimeout)
+	due := min(c.headDueLocked(now, c.o.HeadTimeout), c.endTrailsLocked(now))
 	switch {
-	case now >= due:
+	case now >= due: // no trail's: that is later
 		return errLate
 	case c.probe != 0:
 		if due = min(due, c.probe.Add(c.o.Dead)); now >= due {

@@ -36,7 +36,7 @@ type base struct {
 	running    int                // of a server: handlers; of a client: streams
 	last       uint32             // the highest stream that was opened
 	past       past
-	idleSince  mono.Time // since when it has had no stream; of a client that has some, since when it has
+	idleSince  mono.Time // since when it has had no stream
 	told       bool      // a GOAWAY has said what is served: nothing is said of other streams
 	recvWindow int64     // what the peer may send
 	mostWindow int64     // of it at most

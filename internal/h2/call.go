@@ -101,8 +101,8 @@ func (k *Call) open(a *Request) {
 	c.next += 2
 	k.sendWindow, k.left, k.localEnd = c.peerWindow, noLength, a.End
 	c.streams[k.id] = &k.stream
-	if c.running++; c.running == 1 {
-		c.idleSince = mono.Now()
+	if c.running++; c.silent == 0 {
+		c.silent = mono.Now()
 	}
 	c.gate.asked()
 }

@@ -30,7 +30,7 @@ type Client struct {
 	isReady bool          // ready is closed; of the reading goroutine
 
 	// Under the lock.
-	heardAt  mono.Time // when something has come last
+	silent   mono.Time // since when something was asked of the server and nothing has come; 0: nothing was
 	probe    mono.Time // when a ping has asked whether the server is there; 0: it was answered
 	next     uint32    // the stream that comes
 	reserved int       // streams that were promised
@@ -181,8 +181,10 @@ func (c *Client) arm() error {
 	if c.stirred {
 		c.stirred, c.patient, c.quiet = false, false, c.o.Quiet
 	}
-	if c.heardAt = max(c.heardAt, c.began); c.in.took {
-		c.in.took, c.heardAt, c.probe = false, now, 0
+	if c.in.took {
+		if c.in.took, c.silent, c.probe = false, 0, 0; c.running > 0 {
+			c.silent = now
+		}
 	}
 	due := min(c.headDueLocked(now, c.o.HeadTimeout), c.endTrailsLocked(now))
 	switch {
@@ -194,12 +196,15 @@ func (c *Client) arm() error {
 		}
 	case c.running == 0:
 		end := c.idleSince.Add(c.o.IdleTimeout)
+		if c.silent != 0 { // it may be gone, though nobody waits long enough to find out
+			end = min(end, c.silent.Add(c.o.Quiet))
+		}
 		if now >= end {
 			return errIdle
 		}
 		due = min(due, end, now.Add(c.o.Quiet)) // to look again: nobody moves the deadline when a stream begins
 	default:
-		if end := max(c.heardAt, c.idleSince).Add(c.quiet); now < end {
+		if end := c.silent.Add(c.quiet); now < end {
 			due = min(due, end)
 			break
 		}

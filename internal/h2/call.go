@@ -206,7 +206,7 @@ func (k *Call) cancelLocked() {
 		c.leaveLocked()
 	default:
 		c.tellResetLocked(&k.stream, Cancel)
-		c.gate.cancelled()
+		c.gate.cancelledOf(k.recvWindow)
 		if c.closeLocked(&k.stream, errCut, false); !c.patient {
 			c.awaitLocked()
 		}
@@ -251,7 +251,7 @@ func (c *Client) beginHead() error {
 	o.head = &o.own
 	s := c.streams[o.stream]
 	if o.trailers = s != nil && s.call.final; s == nil {
-		c.gate.behind(mono.Now())
+		c.gate.behind(lateHead, mono.Now())
 	}
 	o.head.begin(c.most, o.trailers, true)
 	return nil

@@ -62,6 +62,39 @@ func TestServerFloods(t *testing.T) {
 	})
 }
 
+// TestLateCrumbs: data that was under way when a call was cancelled is no flood, in frames however small.
+func TestLateCrumbs(t *testing.T) {
+	o := clientOptions()
+	o.ControlFrames = 100
+	p := newFar(t, o)
+	k, other := asks(t, p.c, "GET", true), asks(t, p.c, "GET", true)
+	p.say(1, false, ":status", "200")
+	if _, err := k.ReadHead(); err != nil {
+		t.Fatal(err)
+	}
+	k.Close()
+	for range streamWindow / 64 {
+		if p.WriteData(1, false, make([]byte, 64)) != nil {
+			break
+		}
+	}
+	p.say(3, true, ":status", "200")
+	if got := answered(other); got != "200" {
+		t.Errorf("another call: %s", got)
+	}
+	other.Close()
+	over := make(chan string)
+	go func() { over <- p.fate(1 << 30) }()
+	for range 2*lateHead + 1000 { // beyond the window
+		if p.WriteRawFrame(http2.FrameData, 0, 1, []byte("x")) != nil {
+			break
+		}
+	}
+	if got := <-over; got != "goaway ENHANCE_YOUR_CALM" && got != "closed" {
+		t.Error(got)
+	}
+}
+
 // TestMeasuring: a server that pings for all that it gets, as gRPC's do to measure the connection, keeps it.
 func TestMeasuring(t *testing.T) {
 	o := clientOptions()

@@ -25,7 +25,7 @@ type floodgate struct {
 	givenUp allowance
 	frames  allowance
 	windows int // updates of windows (of a client, some others too) that there is cause for
-	late    int // frames of data that may be under way for requests that were answered before they were sent whole
+	late    int // frames of data that may be under way for requests that were answered before they were sent whole; of a client, bytes, for those that were cancelled
 	over    Flood
 	by      FrameType
 }
@@ -53,6 +53,8 @@ const (
 	windowEvery     = 512     // and of so many bytes of it
 	latePerBody     = 256     // frames of data: a stream's window in pieces of 1 KiB
 	mostCredit      = 1 << 16 // of either
+	mostLate        = 1 << 30 // bytes, of a client
+	lateHead        = 1 << 10 // bytes that a head counts for
 )
 
 func newFloodgate(resets, frames int, now mono.Time) floodgate {
@@ -111,10 +113,14 @@ func (g *floodgate) said(n int) {
 // provoked counts a reset that the client has caused.
 func (g *floodgate) provoked(now mono.Time) { g.take(1, frameRSTStream, now) }
 
-// behind counts DATA for a stream that is over.
-func (g *floodgate) behind(now mono.Time) {
-	if g.late > 0 {
-		g.late--
+// behind counts a frame of n bytes for a stream that is over.
+func (g *floodgate) behind(n int, now mono.Time) {
+	cost := 1
+	if g.client { // a server may cut what its window takes as small as it likes
+		cost = max(1, n)
+	}
+	if g.late >= cost {
+		g.late -= cost
 		return
 	}
 	g.take(1, frameData, now)
@@ -122,6 +128,9 @@ func (g *floodgate) behind(now mono.Time) {
 
 // cancelled counts a stream that was reset, and may be bringing data yet.
 func (g *floodgate) cancelled() { g.late = min(g.late+latePerBody, mostCredit) }
+
+// cancelledOf counts one of a client, of which the server may send so much yet, and a head before and behind it.
+func (g *floodgate) cancelledOf(window int64) { g.late = min(g.late+int(window)+2*lateHead, mostLate) }
 
 // served counts a request that was answered to its end. unread: it may be bringing a body yet.
 func (g *floodgate) served(unread bool) {

@@ -149,7 +149,7 @@ func TestFloodgate(t *testing.T) {
 	}
 	left := func(n int) func(*floodgate) { return times(n, func(g *floodgate) { g.left(at) }) }
 	provoked := func(n int) func(*floodgate) { return times(n, func(g *floodgate) { g.provoked(at) }) }
-	behind := func(n int) func(*floodgate) { return times(n, func(g *floodgate) { g.behind(at) }) }
+	behind := func(n int) func(*floodgate) { return times(n, func(g *floodgate) { g.behind(1, at) }) }
 	window, ping, head := header{kind: frameWindowUpdate}, header{kind: framePing}, header{kind: frameHeaders, length: 1}
 
 	f("requests", NoFlood, sends(10_000, head))

@@ -98,7 +98,7 @@ func (c *base) takeData(h header, p []byte) error {
 	s := c.streams[h.stream]
 	if s == nil {
 		c.oweLocked(h.length)
-		c.gate.behind(mono.Now())
+		c.gate.behind(h.length, mono.Now())
 		if how := c.past.of(h.stream); (how == endedByBoth || how == endedUnknown && !c.client) && !c.told { // a client cancels a lot
 			c.out = appendReset(c.roomLocked(), h.stream, StreamClosed)
 		}

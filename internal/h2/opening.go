@@ -122,7 +122,7 @@ func (c *Conn) known(id uint32, ok bool) error {
 	case s == nil:
 		switch c.past.of(id) {
 		case endedHere:
-			c.gate.behind(mono.Now())
+			c.gate.behind(lateHead, mono.Now())
 		case endedByBoth:
 			return connError(StreamClosed)
 		default:

@@ -1,10 +1,14 @@
 package gateway
 
 import (
+	"fmt"
 	"os"
 	"sync"
 	"time"
 )
+
+// errCutLate is os.ErrDeadlineExceeded of a call that was ended: that the deadline is moved now is of no more use.
+var errCutLate = fmt.Errorf("ended: %w", os.ErrDeadlineExceeded)
 
 // alarm is the deadline of one direction of a connection that is not a socket. A call that is under way at that instant is ended, one that
 // begins later fails at once, and the instant may be moved meanwhile. What was ended once cannot go on.
@@ -56,12 +60,15 @@ func (a *alarm) ring() {
 	}
 	life := a.life
 	a.mu.Unlock()
-	why := os.ErrDeadlineExceeded
+	why := errCutLate
 	if a.check != nil {
 		why = a.check()
 	}
-	if why == nil {
+	switch why {
+	case nil:
 		return
+	case os.ErrDeadlineExceeded:
+		why = errCutLate
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

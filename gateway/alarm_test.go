@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"errors"
+	"net"
 	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"weir/internal/mono"
 )
 
 // call is one that takes so long, unless the alarm cuts it.
@@ -107,4 +110,49 @@ func TestAlarmRenewed(t *testing.T) {
 		}
 		a.stop()
 	})
+}
+
+// TestCutForGood: a read that was ended for its deadline does not begin again because that is moved a moment later.
+func TestCutForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cutConn{cut: make(chan struct{}, 1)}
+		w := &wire{Conn: c, final: true}
+		c.reading.cut = func() { c.cut <- struct{}{} }
+		c.reading.check = func() error {
+			err := w.lateRead(os.ErrDeadlineExceeded)
+			w.readBy(mono.Now().Add(time.Hour))
+			return err
+		}
+		w.readBy(mono.Now().Add(time.Second))
+		if _, err := w.Read(nil); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error(err)
+		}
+		if c.reads > 1 {
+			t.Errorf("%d reads", c.reads)
+		}
+	})
+}
+
+// cutConn is a connection whose reads wait until they are cut.
+type cutConn struct {
+	net.Conn
+	reading alarm
+	cut     chan struct{}
+	reads   int
+}
+
+func (c *cutConn) Read([]byte) (int, error) {
+	if c.reads++; c.reads > 10 {
+		return 0, errors.New("it spins")
+	}
+	if err := c.reading.begin(); err != nil {
+		return 0, err
+	}
+	<-c.cut
+	return 0, c.reading.end(errors.New("cut"))
+}
+
+func (c *cutConn) SetReadDeadline(t time.Time) error {
+	c.reading.set(t)
+	return nil
 }

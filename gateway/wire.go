@@ -107,7 +107,7 @@ func (w *wire) stopped() error {
 
 // lateRead says what a read timeout means: nil to read on, else the error.
 func (w *wire) lateRead(err error) error {
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || err == errCutLate {
 		return err
 	}
 	w.arming.Lock()

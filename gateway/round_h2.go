@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -120,7 +121,7 @@ func (r *round) write(p []byte) error {
 	if err := r.framing.feed(p, r.sendPiece, r.setTrailer); err != nil {
 		return err
 	}
-	return r.sendEnd(r.own.WriteData)
+	return r.sendEnd(r.own.WriteData, r.own.WriteTrailers)
 }
 
 // sendPiece sends a piece of the body, but for the one that may be the last.
@@ -134,7 +135,7 @@ func (r *round) sendPiece(p []byte) error {
 }
 
 // sendEnd sends what is left of a write, by send as far as that is data.
-func (r *round) sendEnd(send func(p []byte, end bool) error) error {
+func (r *round) sendEnd(send func(p []byte, end bool) error, trailers func([]h2.Field) error) error {
 	p, end := r.piece, r.framing.done && len(r.fields) == 0
 	r.piece = nil
 	if len(p) > 0 || end {
@@ -143,7 +144,7 @@ func (r *round) sendEnd(send func(p []byte, end bool) error) error {
 		}
 	}
 	if r.framing.done && !end && len(r.rest) == 0 {
-		return r.own.WriteTrailers(r.fields)
+		return trailers(r.fields)
 	}
 	return nil
 }
@@ -171,7 +172,7 @@ func (r *round) begin(p []byte) error {
 	if err := r.framing.feed(p[n:], r.addPiece, r.setTrailer); err != nil {
 		return err
 	}
-	if err := r.sendEnd(r.add); err == nil && len(r.rest) > 0 {
+	if err := r.sendEnd(r.add, r.addTrailers); err == errNoRoom || err == nil && len(r.rest) > 0 {
 		r.here = make(chan struct{})
 		for i := range r.fields { // of what was written, which is the writer's again
 			f := &r.fields[i]
@@ -205,7 +206,16 @@ func (r *round) add(p []byte, end bool) error {
 	return nil
 }
 
-// sendRest sends what there was no window for. Close waits for it.
+var errNoRoom = errors.New("there is no room for trailers now")
+
+func (r *round) addTrailers(fields []h2.Field) error {
+	if ok, err := r.own.AddTrailers(fields); ok || err != nil {
+		return err
+	}
+	return errNoRoom
+}
+
+// sendRest sends what there was no window or room for. Close waits for it.
 func (r *round) sendRest() {
 	defer close(r.here)
 	end := r.framing.done

@@ -152,11 +152,26 @@ func (k *Call) AddData(p []byte, end bool) (int, error) {
 	}
 }
 
-// WriteTrailers adds the fields that end a request. It does not wait.
+// AddTrailers adds the fields that end a request if there is room for them, and reports whether it has. It does not wait.
+func (k *Call) AddTrailers(fields []Field) (bool, error) {
+	c := k.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := k.writeErrLocked(); err != nil {
+		return false, err
+	}
+	if len(c.turns) > 0 || !c.fitsLocked(0) {
+		return false, nil
+	}
+	k.addFieldsLocked(0, fields, true)
+	return true, nil
+}
+
+// WriteTrailers adds them, and waits for room.
 func (k *Call) WriteTrailers(fields []Field) error {
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
-	if err := k.writeErrLocked(); err != nil {
+	if _, err := k.turnLocked(0); err != nil {
 		return err
 	}
 	k.addFieldsLocked(0, fields, true)

@@ -67,12 +67,13 @@ func (k *Call) Ask(a *Request) error {
 	c := k.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	size := a.size()
 	switch {
 	case k.err != nil:
 		return k.err
-	case c.err != nil, c.gone, c.running+c.unheard >= c.limitLocked(), len(c.out) > mostHeads:
+	case c.err != nil, c.gone, c.running+c.unheard >= c.limitLocked(), len(c.out) > 0 && int64(len(c.out))+size > mostHeads+32<<10:
 		return ErrNotActedOn
-	case a.size() > int64(c.allows.headList):
+	case size > int64(c.allows.headList):
 		return ErrTooLong
 	case len(a.Protocol) > 0 && !c.allows.connect:
 		return ErrNoConnect

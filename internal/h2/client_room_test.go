@@ -49,3 +49,40 @@ func TestTrailersWait(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeHead: one long head behind many is refused, and no reason to end the connection.
+func TestLargeHead(t *testing.T) {
+	o := clientOptions()
+	o.Streams = 1 << 20
+	p := newFar(t, o)
+	short := request("GET", true, "authorization", strings.Repeat("x", 15_000))
+	long := request("GET", true, "authorization", strings.Repeat("x", 1<<20))
+	asked := 0
+	for {
+		k := newCall(t, p.c)
+		defer k.Close()
+		p.c.mu.Lock()
+		full := len(p.c.out) > mostHeads-64<<10
+		p.c.mu.Unlock()
+		if full {
+			if err := k.Ask(long); err != ErrNotActedOn {
+				t.Error(err)
+			}
+			break
+		}
+		if err := k.Ask(short); err != nil {
+			t.Fatal(err)
+		}
+		asked++
+	}
+	p.WritePing(false, [8]byte{1}) // which has the connection look at what waits
+	for range asked {
+		next[*http2.HeadersFrame](p.peer)
+	}
+	p.sync()
+	k := newCall(t, p.c)
+	defer k.Close()
+	if err := k.Ask(long); err != nil {
+		t.Error(err)
+	}
+}

@@ -230,6 +230,9 @@ func (c *Client) pingLocked(data string) {
 
 func (c *Client) heardLocked(data []byte) bool {
 	if string(data) == resetPing && c.asked {
+		if c.stirred { // before the ping
+			c.stirred, c.quiet = false, c.o.Quiet
+		}
 		c.asked, c.unheard, c.patient = false, 0, true
 		return true
 	}

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -77,4 +79,46 @@ func TestDrainEndsWaits(t *testing.T) {
 	if err := <-ended; err != errAborted {
 		t.Errorf("the wait ended with %v", err)
 	}
+}
+
+// slowToEnd is a connection that takes its time to be told that reads are over.
+type slowToEnd struct {
+	net.Conn
+	asked, let chan struct{}
+}
+
+func (s *slowToEnd) SetReadDeadline(time.Time) error {
+	close(s.asked)
+	<-s.let
+	return nil
+}
+
+// TestEndedWaitIsOver: a wait that was ended from outside is not over before that is: the connection, or the endpoint's, may be another
+// request's soon, which would be ended instead.
+func TestEndedWaitIsOver(t *testing.T) {
+	up := &slowToEnd{asked: make(chan struct{}), let: make(chan struct{})}
+	c, u := new(h1conn), new(upconn)
+	u.Conn = up
+	c.waitFor(u)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.endWait()
+	}()
+	<-up.asked
+	waited := make(chan bool)
+	go func() { waited <- c.waited() }()
+	for range 1000 {
+		runtime.Gosched()
+		select {
+		case <-waited:
+			t.Fatal("the request went on while its wait was being ended")
+		default:
+		}
+	}
+	close(up.let)
+	if <-waited {
+		t.Error("nobody ended the wait")
+	}
+	<-done
 }

@@ -40,6 +40,7 @@ type h1conn struct {
 	state   atomic.Uint64 // request number << phaseBits | phase
 	stream  *stream       // of HTTP/2; nil: it is a connection of HTTP/1
 	up      atomic.Pointer[upconn]
+	ending  sync.Mutex  // held by who ends a wait, until it is done with c and up
 	leaving atomic.Bool // no more requests after this one
 	seen    uint64      // the sweep's own: state at its last look
 	number  uint64

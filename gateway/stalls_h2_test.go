@@ -68,6 +68,48 @@ func TestDeafEndpoint(t *testing.T) {
 	}
 }
 
+// TestBeyondWindow: an endpoint that sends more than it may, as the client does not take what there is, has its stream reset and no memory of
+// the gateway's; the client does not take what it got for all.
+func TestBeyondWindow(t *testing.T) {
+	t.Parallel()
+	for _, edge := range []string{"http1", "h2c"} {
+		reset := make(chan http2.ErrCode, 1)
+		up := hostileEndpoint(t, func(h *hostile, id uint32) {
+			h.say(id, false, ":status", "200")
+			for range 1000 {
+				h.WriteData(id, false, make([]byte, 16000)) //nolint:errcheck // the client tells
+			}
+			for {
+				switch f, err := h.ReadFrame(); f := f.(type) {
+				case *http2.RSTStreamFrame:
+					reset <- f.ErrCode
+					return
+				default:
+					if err != nil {
+						return
+					}
+				}
+			}
+		})
+		g := newGateway(t, poolYAML("    protocol: h2c\n    retry: {attempts: 1}\n", up)+"routes: [{name: all, match: {path: /*}, pool: api}]\n")
+		p := pair{&http.Client{Transport: &http.Transport{Protocols: protocols(edge), DisableCompression: true}}, "http://" + front(t, g)}
+		t.Cleanup(p.client.CloseIdleConnections)
+		resp := p.do(t, t.Context(), "GET", "/", nil)
+		select {
+		case code := <-reset:
+			if code != http2.ErrCodeFlowControl {
+				t.Errorf("%s: reset with %v", edge, code)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: nothing was reset", edge)
+		}
+		if b, err := io.ReadAll(resp.Body); err == nil {
+			t.Errorf("%s: %d bytes are taken for all", edge, len(b))
+		}
+		resp.Body.Close()
+	}
+}
+
 // TestDrip: a client that opens its window by a byte at a time loses the stream.
 func TestDrip(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,8 @@ import (
 // What others than its own goroutine do to a connection: the sweep, and draining.
 
 // waitFor says that nothing will be read from the client until the upstream has answered; waited ends that and reports
-// false if the client has left meanwhile: the upstream's connection is spoiled then.
+// false if the client has left meanwhile: the upstream's connection is spoiled then, and whoever has ended the wait is done with c, which
+// may go on to another request.
 func (c *h1conn) waitFor(u *upconn) {
 	c.up.Store(u)
 	c.state.Store(c.number<<phaseBits | uint64(phaseWaiting))
@@ -19,7 +20,12 @@ func (c *h1conn) waitFor(u *upconn) {
 }
 
 func (c *h1conn) waited() bool {
-	return c.state.CompareAndSwap(c.number<<phaseBits|uint64(phaseWaiting), c.number<<phaseBits|uint64(phaseActive))
+	if c.state.CompareAndSwap(c.number<<phaseBits|uint64(phaseWaiting), c.number<<phaseBits|uint64(phaseActive)) {
+		return true
+	}
+	c.ending.Lock()
+	defer c.ending.Unlock()
+	return false
 }
 
 // waitedATick reports whether c waits for an upstream and did so at the last call. Only the sweep calls it.
@@ -35,15 +41,23 @@ func (c *h1conn) idle() bool { return phase(c.state.Load()&(1<<phaseBits-1)) == 
 
 // endIfGone ends the exchange if the client has closed its side.
 func (c *h1conn) endIfGone() {
-	if c.gone() && c.state.CompareAndSwap(c.seen, c.seen|uint64(phaseEnded)) {
-		c.up.Load().abort()
+	if c.gone() {
+		c.endWaitOf(c.seen)
 	}
 }
 
 // endWait ends the wait for an upstream, if c is in one: nobody is there any more for the answer.
 func (c *h1conn) endWait() {
-	s := c.state.Load()
-	if phase(s&(1<<phaseBits-1)) == phaseWaiting && c.state.CompareAndSwap(s, s|uint64(phaseEnded)) {
+	if s := c.state.Load(); phase(s&(1<<phaseBits-1)) == phaseWaiting {
+		c.endWaitOf(s)
+	}
+}
+
+// endWaitOf ends the wait that state says c is in, if it still is.
+func (c *h1conn) endWaitOf(state uint64) {
+	c.ending.Lock()
+	defer c.ending.Unlock()
+	if c.state.CompareAndSwap(state, state|uint64(phaseEnded)) {
 		c.up.Load().abort()
 	}
 }

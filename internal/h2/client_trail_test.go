@@ -95,7 +95,7 @@ func TestTrailEnds(t *testing.T) {
 		if synctest.Wait(); p.resets.Load() > 0 {
 			t.Error("it is reset early")
 		}
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		if synctest.Wait(); p.resets.Load() != 1 {
 			t.Error("it is not reset")
 		}

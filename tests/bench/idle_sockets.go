@@ -15,6 +15,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
+//lint:file-ignore SA1019 the client is x/net's, which knows extended CONNECT
+
 // A message of a WebSocket, as a client says it and as the endpoint does.
 const (
 	saysX   = "\x81\x81\x00\x00\x00\x00x"

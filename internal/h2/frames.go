@@ -107,16 +107,7 @@ func (c *base) takeData(h header, p []byte) error {
 	if c.client {
 		c.oweLocked(h.length)
 	}
-	code := NoError
-	switch {
-	case s.remoteEnd:
-		code = StreamClosed
-	case int64(h.length) > s.recvWindow:
-		code = FlowControlError
-	case !s.headed, s.left >= 0 && (int64(len(p)) > s.left || end && int64(len(p)) < s.left):
-		code = ProtocolError
-	}
-	if code != NoError {
+	if code := s.faultLocked(h, len(p)); code != NoError {
 		c.readLocked(h.length)
 		if code == ProtocolError && c.client && s.headed {
 			s.putLocked(p[:min(int64(len(p)), s.left)]) // as much as was announced
@@ -138,6 +129,19 @@ func (c *base) takeData(h header, p []byte) error {
 	}
 	s.putLocked(p)
 	return nil
+}
+
+// faultLocked returns what is wrong with n bytes of data for s, if anything is.
+func (s *stream) faultLocked(h header, n int) Code {
+	switch data := int64(n); {
+	case s.remoteEnd:
+		return StreamClosed
+	case int64(h.length) > s.recvWindow:
+		return FlowControlError
+	case !s.headed, s.left >= 0 && (data > s.left || h.has(flagEndStream) && data < s.left):
+		return ProtocolError
+	}
+	return NoError
 }
 
 func (c *base) takePriority(h header, p []byte) error {

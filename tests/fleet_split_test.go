@@ -189,16 +189,17 @@ func (c disturbed) run(t *testing.T) (problems []string, stall time.Duration) {
 	stall = max(d.stall, counts.stall)
 	left := []int{f.counted(0), f.counted(1), f.counted(2)}
 	during := o.between(c.before+time.Second, c.before+c.long)
-	after := o.between(c.before+c.long+3*time.Second, c.before+c.long+c.after)
+	calm, until := c.before+c.long+3*time.Second, min(c.before+c.long+c.after, o.end.Sub(o.begin)) // when the last request was sent
+	after := o.between(calm, until)
 	least := 1.0 // all ask for the same
 	for i := range d.nodes {
 		own := tally{begin: o.begin, passed: d.passed(i)}
-		least = min(least, 3*float64(own.between(c.before+c.long+3*time.Second, c.before+c.long+c.after))/float64(after))
+		least = min(least, 3*float64(own.between(calm, until))/float64(after))
 	}
 	shareOf := func(n int, d time.Duration) string { return percent(float64(n)/(fleetRate*d.Seconds()) - 1) }
 	record(t, "A network that fails for a while",
 		"what happens | for | offered | admitted | one bucket admits | error over the run | rate while it lasts | rate from 3 s after the heal | least of the gateways then, of a third | most over the envelope | by times of answers | bound shown | most in one second | views complete after the heal | counters equal after | held dead at once | frames missed",
-		c.what, c.long, o.offered, o.admitted, o.ideal, percent(o.err()), shareOf(during, c.long-time.Second), shareOf(after, c.after-3*time.Second), fmt.Sprintf("%.0f %%", 100*least),
+		c.what, c.long, o.offered, o.admitted, o.ideal, percent(o.err()), shareOf(during, c.long-time.Second), shareOf(after, until-calm), fmt.Sprintf("%.0f %%", 100*least),
 		fmt.Sprintf("%+.1f", o.over), fmt.Sprintf("%+.1f", o.apparent), bound, o.busiest(time.Second), took(views), took(equal), dead, lost)
 	t.Logf("views:\n%s\nadmitted in each second:\n%s", strings.Join(course, "\n"), d.course())
 	no := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
@@ -231,7 +232,7 @@ func (c disturbed) run(t *testing.T) (problems []string, stall time.Duration) {
 	if o.faults+spent.faults > 0 {
 		no("%d requests without an answer", o.faults+spent.faults)
 	}
-	if n := float64(after); n < 0.99*fleetRate*(c.after-3*time.Second).Seconds() {
+	if n := float64(after); n < 0.99*fleetRate*(until-calm).Seconds() {
 		no("%.0f admitted from 3 s after the heal", n)
 	}
 	if least < 0.5 {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 func clientOptions() *ClientOptions {
@@ -28,15 +27,7 @@ type far struct {
 func serveFar(t testing.TB, nc net.Conn, o *ClientOptions) *Client {
 	t.Helper()
 	c := NewClient(nc, o)
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		c.Serve()
-	}()
-	t.Cleanup(func() {
-		nc.Close()
-		<-over
-	})
+	serving(t, c, nc)
 	return c
 }
 
@@ -45,10 +36,7 @@ func silentFar(t testing.TB, o *ClientOptions) *far {
 	t.Helper()
 	server, client := pair(t)
 	t.Cleanup(func() { server.Close() })
-	server.SetDeadline(time.Now().Add(20 * time.Second))
-	p := &peer{Framer: http2.NewFramer(server, server), t: t, nc: server}
-	p.enc = hpack.NewEncoder(&p.head)
-	p.AllowIllegalWrites, p.AllowIllegalReads = true, true
+	p := newPeer(t, server)
 	c := serveFar(t, client, o)
 	preface := make([]byte, len(Preface))
 	if _, err := io.ReadFull(server, preface); err != nil || string(preface) != Preface {

@@ -79,6 +79,12 @@ func pair(t testing.TB) (server, client net.Conn) {
 func start(t testing.TB, o *Options, nc net.Conn) *Conn {
 	t.Helper()
 	c := New(nc, nil, o)
+	serving(t, c, nc)
+	return c
+}
+
+// serving has either end of a connection over nc served until the test ends.
+func serving(t testing.TB, c interface{ Serve() (Flood, FrameType) }, nc net.Conn) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -88,7 +94,6 @@ func start(t testing.TB, o *Options, nc net.Conn) *Conn {
 		nc.Close()
 		<-over
 	})
-	return c
 }
 
 // peer is a client that sends what it likes.
@@ -105,8 +110,15 @@ type peer struct {
 func greetless(t testing.TB, o *Options) *peer {
 	t.Helper()
 	server, client := pair(t)
-	p := &peer{Framer: http2.NewFramer(client, client), t: t, nc: client, conn: start(t, o, server)}
-	client.SetDeadline(time.Now().Add(20 * time.Second))
+	p := newPeer(t, client)
+	p.conn = start(t, o, server)
+	return p
+}
+
+// newPeer is what sends what it likes over nc, to a server or a client.
+func newPeer(t testing.TB, nc net.Conn) *peer {
+	p := &peer{Framer: http2.NewFramer(nc, nc), t: t, nc: nc}
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
 	p.enc = hpack.NewEncoder(&p.head)
 	p.AllowIllegalWrites, p.AllowIllegalReads = true, true
 	return p

@@ -2,39 +2,11 @@ package gateway
 
 import (
 	"syscall"
-	"unsafe"
+
+	"weir/internal/socket"
 )
 
-// What follows reads and writes non-blocking sockets with recvfrom(2) and sendto(2): on Linux they are cheaper than read(2)
-// and write(2), which pass the file layer first (docs/adr/005). None of them can block, so the scheduler is not told either.
-
-// recv reads what the socket has into p, which must not be empty. It returns 0 at the end of the stream, EAGAIN if there is nothing yet.
-func recv(fd uintptr, p []byte, flags int) (int, syscall.Errno) {
-	for {
-		n, _, err := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags), 0, 0)
-		if err == 0 {
-			return int(n), 0
-		}
-		if err != syscall.EINTR {
-			return 0, err
-		}
-	}
-}
-
-// send writes as much of p as the socket takes; EAGAIN if that is nothing. A peer that is gone gives EPIPE and no signal.
-func send(fd uintptr, p []byte) (int, syscall.Errno) {
-	for {
-		n, _, err := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0)
-		if err == 0 {
-			return int(n), 0
-		}
-		if err != syscall.EINTR {
-			return 0, err
-		}
-	}
-}
-
-// rawWriter writes to a socket as net.Conn does, with send. One goroutine at a time.
+// rawWriter writes to a socket as net.Conn does, with socket.Send. One goroutine at a time.
 type rawWriter struct {
 	raw  syscall.RawConn
 	rest []byte
@@ -51,7 +23,7 @@ func newRawWriter(raw syscall.RawConn) *rawWriter {
 // attempt reports whether the write is over: false waits for the socket to take more.
 func (w *rawWriter) attempt(fd uintptr) bool {
 	for len(w.rest) > 0 {
-		n, err := send(fd, w.rest)
+		n, err := socket.Send(fd, w.rest)
 		switch err {
 		case 0:
 			w.rest = w.rest[n:]
@@ -88,7 +60,7 @@ type peeker struct {
 
 func newPeeker(raw syscall.RawConn) *peeker {
 	p := &peeker{raw: raw}
-	p.look = func(fd uintptr) { p.n, p.err = recv(fd, p.b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT) }
+	p.look = func(fd uintptr) { p.n, p.err = socket.Recv(fd, p.b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT) }
 	return p
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"weir/internal/mono"
+	"weir/internal/socket"
 )
 
 var (
@@ -212,7 +213,7 @@ func newIdleRead(raw syscall.RawConn, room func() []byte, void func()) *idleRead
 
 func (r *idleRead) attempt(fd uintptr) bool {
 	r.tries++
-	n, err := recv(fd, r.room(), 0)
+	n, err := socket.Recv(fd, r.room(), 0)
 	if err == syscall.EAGAIN {
 		r.void()
 		return false

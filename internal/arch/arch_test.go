@@ -27,12 +27,13 @@ const module = "weir"
 //	4  the command
 var floors = map[string][]string{
 	"internal/mono":      {},
+	"internal/socket":    {},
 	"internal/http1":     {},
 	"internal/expr":      {"cel.dev/cel-go"},
 	"internal/arch":      {},
 	"internal/websocket": {},
 	"internal/fleetsim":  {},
-	"internal/h2":        {"internal/mono", "golang.org/x/net"},
+	"internal/h2":        {"internal/mono", "internal/socket", "golang.org/x/net"},
 
 	"limiter":          {"internal/...", "golang.org/x", "github.com/dchest/siphash"},
 	"shaping":          {"internal/...", "golang.org/x"},

@@ -5,7 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
-	"unsafe"
+
+	"weir/internal/socket"
 )
 
 // input is what was read of a connection and not taken yet. It has a buffer only while there is something.
@@ -135,20 +136,13 @@ func (in *input) readBuffered() (int, error) {
 
 // attempt reads what the socket has. It cannot block, so the scheduler is not told.
 func (in *input) attempt(fd uintptr) bool {
-	p := in.room(in.want)
-	for {
-		n, _, err := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
-		switch err {
-		case 0:
-			in.n, in.err = int(n), nil
-			return true
-		case syscall.EINTR:
-		case syscall.EAGAIN:
-			in.release()
-			return false
-		default:
-			in.n, in.err = 0, err
-			return true
-		}
+	n, err := socket.Recv(fd, in.room(in.want), 0)
+	if err == syscall.EAGAIN {
+		in.release()
+		return false
 	}
+	if in.n, in.err = n, nil; err != 0 {
+		in.err = err
+	}
+	return true
 }

@@ -5,11 +5,10 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"weir/internal/mono"
+	"weir/internal/socket"
 )
 
 // output is what is to be written, in whole frames, and who waits to add to it. All of it is under the connection's lock.
@@ -100,14 +99,11 @@ func (c *base) flushHereLocked() {
 // sendRest is tried once. It cannot block, so the scheduler is not told.
 func (c *base) sendRest(fd uintptr) bool {
 	for len(c.rest) > 0 {
-		n, _, err := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.rest))), uintptr(len(c.rest)), syscall.MSG_NOSIGNAL, 0, 0)
-		switch err {
-		case 0:
-			c.rest = c.rest[n:]
-		case syscall.EINTR:
-		default:
-			return true
+		n, err := socket.Send(fd, c.rest)
+		if err != 0 {
+			break
 		}
+		c.rest = c.rest[n:]
 	}
 	return true
 }

@@ -5,6 +5,7 @@ package grpc
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -139,14 +140,17 @@ func start(t *testing.T, dir, conf string) {
 	})
 }
 
+// freePorts returns ports that nobody listens on, outside the range that outgoing connections use: one of them could take it meanwhile.
 func freePorts(t *testing.T, n int) (ports []int) {
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for tries := 0; len(ports) < n; tries++ {
+		port := 12000 + rand.IntN(20000)
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			defer ln.Close()
+			ports = append(ports, port)
+		} else if tries > 1000 {
 			t.Fatal(err)
 		}
-		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
 	}
 	return ports
 }
